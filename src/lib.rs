@@ -1,0 +1,17 @@
+//! Entry: enter your own containers from a terminal or a browser.
+//!
+//! The layers, in reading order. Arrows run down only; what a layer may not know stands beside it.
+//!
+//! | layer | what it is | may not know |
+//! |---|---|---|
+//! | [`gateway`] | the loop: sockets, the clock, buffers | – |
+//! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
+//! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
+//! | [`wire`] | bytes ⇄ values | anything above |
+//!
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
+//! [`outcome`], [`sys`] (the only unsafe code).
+
+pub mod outcome;
+pub mod wire;
