@@ -14,4 +14,5 @@
 //! [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod outcome;
+pub mod sys;
 pub mod wire;

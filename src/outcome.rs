@@ -1,1 +1,359 @@
-//! The outcome.
+//! How a session ended: one typed value, told alike everywhere.
+//!
+//! The CLOSE message (text and type), the WebSocket close code, the client's exit status and, later, the audit
+//! record and the metrics are all read off an [`Outcome`]; nothing else decides any of them.
+
+use std::fmt;
+
+/// What a person wanted to do in the container; some texts of the old wire differ by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `/enter`: a shell or a command.
+    Enter,
+    /// `/attach`: the container's own output, read only.
+    Attach,
+}
+
+/// Why a command never ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartFault {
+    /// No such file, or not in `$PATH`: exit status 127, as shells say it.
+    CommandNotFound,
+    /// The image has neither bash nor sh: exit status 127.
+    NoShell,
+    /// There, but it could not be executed: exit status 126.
+    NotExecutable,
+    /// The working directory is missing or not absolute: exit status 126.
+    WorkingDirectory,
+    /// The user is unknown in the container: exit status 126.
+    User,
+    /// Anything else that the runtime says: exit status 126.
+    Other,
+}
+
+/// How a session ended.
+///
+/// Texts in the variants are for the person: one line, no secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The process ended by itself or by a signal (128 + n), and the engine's inspect said so.
+    Exited {
+        /// 0 to 255.
+        status: u8,
+    },
+    /// The process never ran.
+    CouldNotStart {
+        /// Why.
+        fault: StartFault,
+        /// The engine's words.
+        detail: String,
+    },
+    /// No container is the target, or more than one is.
+    ContainerNotFound {
+        /// What was looked for, and what to do.
+        detail: String,
+    },
+    /// The container is there, but it was not running when the session was opened.
+    ContainerNotRunning {
+        /// The engine's words.
+        detail: String,
+    },
+    /// The container stopped under the session.
+    ContainerStopped {
+        /// The container's own exit code, when inspect told.
+        exit_code: Option<i64>,
+        /// It ran out of memory.
+        out_of_memory: bool,
+    },
+    /// The container was removed under the session.
+    ContainerRemoved,
+    /// The container is paused: at opening, or for too long under the session.
+    ContainerPaused,
+    /// The engine could not be reached, or did not do what it must, before the session was open.
+    EngineUnavailable {
+        /// What was tried and what came back.
+        detail: String,
+    },
+    /// The engine went away under the session, so nobody knows how the process ended.
+    EngineLost {
+        /// What was seen.
+        detail: String,
+    },
+    /// The client said goodbye with a WebSocket close frame.
+    ClientLeft,
+    /// The client's connection ended without a close frame.
+    ClientVanished,
+    /// Something that had to come in time did not.
+    TimedOut {
+        /// What was waited for.
+        waited_for: &'static str,
+    },
+    /// The client broke WebSocket or message rules.
+    ProtocolError {
+        /// 1002, 1003, 1007 or 1009 (RFC 6455, 7.4.1).
+        close_code: u16,
+        /// What was wrong.
+        detail: &'static str,
+    },
+    /// The client asked for something that makes no sense or is not offered here.
+    BadRequest {
+        /// What, and what to do.
+        detail: String,
+    },
+    /// Policy says no.
+    Refused {
+        /// What is refused, and what to do.
+        detail: String,
+    },
+    /// The gateway is going down.
+    ShuttingDown,
+    /// A fault of ours.
+    Bug,
+}
+
+/// The colour that LAIN's texts have always had.
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
+
+impl Outcome {
+    /// The number of this outcome in `proto/message.proto`, enum `Outcome`; never reused.
+    pub fn number(&self) -> i32 {
+        match self {
+            Outcome::Exited { .. } => 1,
+            Outcome::CouldNotStart { .. } => 2,
+            Outcome::ContainerNotFound { .. } => 3,
+            Outcome::ContainerNotRunning { .. } => 4,
+            Outcome::ContainerStopped { .. } => 5,
+            Outcome::ContainerRemoved => 6,
+            Outcome::ContainerPaused => 7,
+            Outcome::EngineUnavailable { .. } => 8,
+            Outcome::EngineLost { .. } => 9,
+            Outcome::ClientLeft => 10,
+            Outcome::ClientVanished => 11,
+            Outcome::TimedOut { .. } => 12,
+            Outcome::ProtocolError { .. } => 13,
+            Outcome::BadRequest { .. } => 14,
+            Outcome::Refused { .. } => 15,
+            Outcome::ShuttingDown => 16,
+            Outcome::Bug => 17,
+        }
+    }
+
+    /// A short name for logs and metrics; one of a fixed set.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Outcome::Exited { .. } => "exited",
+            Outcome::CouldNotStart { .. } => "could_not_start",
+            Outcome::ContainerNotFound { .. } => "container_not_found",
+            Outcome::ContainerNotRunning { .. } => "container_not_running",
+            Outcome::ContainerStopped { .. } => "container_stopped",
+            Outcome::ContainerRemoved => "container_removed",
+            Outcome::ContainerPaused => "container_paused",
+            Outcome::EngineUnavailable { .. } => "engine_unavailable",
+            Outcome::EngineLost { .. } => "engine_lost",
+            Outcome::ClientLeft => "client_left",
+            Outcome::ClientVanished => "client_vanished",
+            Outcome::TimedOut { .. } => "timed_out",
+            Outcome::ProtocolError { .. } => "protocol_error",
+            Outcome::BadRequest { .. } => "bad_request",
+            Outcome::Refused { .. } => "refused",
+            Outcome::ShuttingDown => "shutting_down",
+            Outcome::Bug => "bug",
+        }
+    }
+
+    /// The code of the WebSocket close frame (RFC 6455, 7.4): registered ones where their meaning fits, else the
+    /// private range; `proto/README.md` has the table for people who write clients.
+    pub fn close_code(&self) -> u16 {
+        match self {
+            Outcome::Exited { .. } | Outcome::ClientLeft | Outcome::ClientVanished => 1000,
+            Outcome::CouldNotStart { .. } => 4126,
+            Outcome::ContainerNotFound { .. } => 4404,
+            Outcome::ContainerNotRunning { .. } => 4409,
+            Outcome::ContainerStopped { .. } => 4137,
+            Outcome::ContainerRemoved => 4410,
+            Outcome::ContainerPaused => 4423,
+            Outcome::EngineUnavailable { .. } => 1013,
+            Outcome::EngineLost { .. } => 1014,
+            Outcome::TimedOut { .. } => 4408,
+            Outcome::ProtocolError { close_code, .. } => *close_code,
+            Outcome::BadRequest { .. } => 4400,
+            Outcome::Refused { .. } => 1008,
+            Outcome::ShuttingDown => 1012,
+            Outcome::Bug => 1011,
+        }
+    }
+
+    /// What `entry enter` exits with: the process's own status; 126 and 127 as shells use them; 137 where the
+    /// container was killed under the process; 125 for everything that is not the process's doing. Never 0 without
+    /// the engine's word that the process exited with 0.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Outcome::Exited { status } => *status,
+            Outcome::CouldNotStart { fault, .. } => match fault {
+                StartFault::CommandNotFound | StartFault::NoShell => 127,
+                StartFault::NotExecutable
+                | StartFault::WorkingDirectory
+                | StartFault::User
+                | StartFault::Other => 126,
+            },
+            Outcome::ContainerStopped { .. } | Outcome::ContainerRemoved => 137,
+            Outcome::ContainerNotFound { .. }
+            | Outcome::ContainerNotRunning { .. }
+            | Outcome::ContainerPaused
+            | Outcome::EngineUnavailable { .. }
+            | Outcome::EngineLost { .. }
+            | Outcome::ClientLeft
+            | Outcome::ClientVanished
+            | Outcome::TimedOut { .. }
+            | Outcome::ProtocolError { .. }
+            | Outcome::BadRequest { .. }
+            | Outcome::Refused { .. }
+            | Outcome::ShuttingDown
+            | Outcome::Bug => 125,
+        }
+    }
+
+    /// The content of the CLOSE message: LAIN's sentence for the case, in its colour, then what more is known.
+    pub fn close_text(&self, action: Action) -> String {
+        let cannot = match action {
+            Action::Enter => "Can't enter your container, try again.",
+            Action::Attach => "Can't attach your container, try again.",
+        };
+        match self {
+            Outcome::Exited { .. } | Outcome::ClientLeft | Outcome::ClientVanished => {
+                format!("{GREEN}>>> You quit the container safely.{PLAIN}")
+            }
+            Outcome::ContainerNotFound { .. } => self.red("Container is not found."),
+            Outcome::Refused { .. } => self.red("Authorization failed."),
+            Outcome::CouldNotStart { .. }
+            | Outcome::ContainerNotRunning { .. }
+            | Outcome::EngineUnavailable { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::BadRequest { .. } => self.red(cannot),
+            Outcome::ContainerStopped { .. }
+            | Outcome::ContainerRemoved
+            | Outcome::ContainerPaused
+            | Outcome::EngineLost { .. }
+            | Outcome::ProtocolError { .. }
+            | Outcome::ShuttingDown
+            | Outcome::Bug => format!("{RED}>>> {self}{PLAIN}"),
+        }
+    }
+
+    fn red(&self, sentence: &str) -> String {
+        format!("{RED}>>> {sentence}{PLAIN} {self}")
+    }
+}
+
+/// One plain sentence, without colour: for logs, close reasons and the client.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Exited { status } => write!(f, "Exited with status {status}."),
+            Outcome::CouldNotStart { fault, detail } => match fault {
+                StartFault::NoShell => f.write_str(
+                    "The image has neither bash nor sh. Name a program that it has (entry enter … -- COMMAND), \
+                     or enter a container whose image has a shell.",
+                ),
+                StartFault::CommandNotFound => write!(f, "The command was not found: {detail}"),
+                StartFault::NotExecutable => write!(f, "The command cannot be executed: {detail}"),
+                StartFault::WorkingDirectory => write!(f, "The working directory cannot be used: {detail}"),
+                StartFault::User => write!(f, "The user is not known in the container: {detail}"),
+                StartFault::Other => write!(f, "The command could not be started: {detail}"),
+            },
+            Outcome::ContainerNotFound { detail }
+            | Outcome::ContainerNotRunning { detail }
+            | Outcome::BadRequest { detail }
+            | Outcome::Refused { detail } => f.write_str(detail),
+            Outcome::ContainerStopped { exit_code, out_of_memory } => {
+                f.write_str("The container stopped")?;
+                if *out_of_memory {
+                    f.write_str(", out of memory")?;
+                }
+                match exit_code {
+                    Some(code) => write!(f, " (exit code {code})."),
+                    None => f.write_str("."),
+                }
+            }
+            Outcome::ContainerRemoved => f.write_str("The container was removed."),
+            Outcome::ContainerPaused => f.write_str("The container is paused; unpause it and enter again."),
+            Outcome::EngineUnavailable { detail } => write!(f, "The engine is not available: {detail}"),
+            Outcome::EngineLost { detail } => {
+                write!(f, "The engine was lost, so how the process ended is not known: {detail}")
+            }
+            Outcome::ClientLeft => f.write_str("The client left."),
+            Outcome::ClientVanished => f.write_str("The client's connection was lost."),
+            Outcome::TimedOut { waited_for } => write!(f, "Waited too long for {waited_for}."),
+            Outcome::ProtocolError { detail, .. } => write!(f, "Protocol error: {detail}."),
+            Outcome::ShuttingDown => f.write_str("The gateway is shutting down; enter again."),
+            Outcome::Bug => f.write_str("Entry has a bug; its log says more."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_sentences_stand_byte_for_byte() {
+        let not_found = Outcome::ContainerNotFound {
+            detail: "No container runs.".into(),
+        };
+        let table = [
+            (
+                Outcome::Exited { status: 7 },
+                Action::Enter,
+                "\x1b[32m>>> You quit the container safely.\x1b[0m",
+            ),
+            (
+                not_found,
+                Action::Enter,
+                "\x1b[31m>>> Container is not found.\x1b[0m No container runs.",
+            ),
+            (
+                Outcome::Refused { detail: "x".into() },
+                Action::Enter,
+                "\x1b[31m>>> Authorization failed.\x1b[0m x",
+            ),
+            (
+                Outcome::BadRequest { detail: "x".into() },
+                Action::Enter,
+                "\x1b[31m>>> Can't enter your container, try again.\x1b[0m x",
+            ),
+            (
+                Outcome::BadRequest { detail: "x".into() },
+                Action::Attach,
+                "\x1b[31m>>> Can't attach your container, try again.\x1b[0m x",
+            ),
+        ];
+        for (outcome, action, text) in table {
+            assert_eq!(outcome.close_text(action), text);
+        }
+    }
+
+    #[test]
+    fn status_zero_needs_proof() {
+        let others = [
+            Outcome::CouldNotStart {
+                fault: StartFault::Other,
+                detail: String::new(),
+            },
+            Outcome::ContainerStopped {
+                exit_code: Some(0),
+                out_of_memory: false,
+            },
+            Outcome::ContainerRemoved,
+            Outcome::ClientVanished,
+            Outcome::EngineLost {
+                detail: String::new(),
+            },
+            Outcome::ShuttingDown,
+            Outcome::Bug,
+        ];
+        assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
+        assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);
+    }
+}

@@ -1,1 +1,3 @@
-//! Bytes to values and back.
+//! Bytes to values and back; pure.
+
+pub mod message;

@@ -1,0 +1,284 @@
+//! What std has no safe door to: terminals, pseudo-terminals, socket options, limits, random bytes.
+//!
+//! The only unsafe code of the crate; each function is a small safe wrapper over one or two system calls.
+#![allow(unsafe_code)] // libc calls; every block says why it is sound
+#![allow(clippy::cast_possible_truncation)] // sizes of structs and address families, all far below their types
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The result of a libc call: -1 is an error that errno tells.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn set_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: `value` lives through the call, and its true size is given.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// A non-blocking listener that shares its port with others of this process (SO_REUSEPORT).
+///
+/// # Errors
+/// The address is in use by somebody else, not of this machine, or not permitted.
+pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
+    let socket = unsafe {
+        let fd = check(libc::socket(
+            family,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            0,
+        ))?;
+        OwnedFd::from_raw_fd(fd)
+    };
+    let fd = socket.as_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    match address {
+        SocketAddr::V4(v4) => {
+            let name = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: `name` is a whole sockaddr_in, its true size is given.
+            check(unsafe {
+                libc::bind(
+                    socket.as_raw_fd(),
+                    (&raw const name).cast(),
+                    size_of_val(&name) as libc::socklen_t,
+                )
+            })?;
+        }
+        SocketAddr::V6(v6) => {
+            let name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: `name` is a whole sockaddr_in6, its true size is given.
+            check(unsafe {
+                libc::bind(
+                    socket.as_raw_fd(),
+                    (&raw const name).cast(),
+                    size_of_val(&name) as libc::socklen_t,
+                )
+            })?;
+        }
+    }
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Notice a vanished host: probe an idle TCP connection after `idle_seconds`, and give up when sent bytes stay
+/// unacknowledged for `unacknowledged_milliseconds` (TCP_USER_TIMEOUT).
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+pub fn notice_vanished_peer(
+    socket: BorrowedFd<'_>,
+    idle_seconds: i32,
+    unacknowledged_milliseconds: i32,
+) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_seconds)?;
+    set_option(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_KEEPINTVL,
+        (idle_seconds / 3).max(1),
+    )?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
+    set_option(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_USER_TIMEOUT,
+        unacknowledged_milliseconds,
+    )
+}
+
+/// Raises the limit of open descriptors to the hard one; gives what it is then.
+///
+/// # Errors
+/// The kernel refused.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a whole rlimit that lives through the calls.
+    unsafe {
+        check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+        limit.rlim_cur = limit.rlim_max;
+        check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// `N` random bytes from the kernel.
+///
+/// # Errors
+/// The kernel has none, which does not happen after boot.
+pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // SAFETY: the pointer and the length are those of the rest of `bytes`.
+        let count = unsafe { libc::getrandom(bytes[filled..].as_mut_ptr().cast(), N - filled, 0) };
+        match usize::try_from(count) {
+            Ok(count) => filled += count,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// The settings of a terminal, to be put back later.
+pub struct TerminalSettings(libc::termios);
+
+/// What the terminal's settings are now.
+///
+/// # Errors
+/// The descriptor is not a terminal.
+pub fn terminal_settings(terminal: BorrowedFd<'_>) -> io::Result<TerminalSettings> {
+    // SAFETY: termios is plain data, for which zeros are valid; tcgetattr fills it.
+    unsafe {
+        let mut settings: libc::termios = std::mem::zeroed();
+        check(libc::tcgetattr(terminal.as_raw_fd(), &raw mut settings))?;
+        Ok(TerminalSettings(settings))
+    }
+}
+
+impl TerminalSettings {
+    /// The same, but raw: every key arrives at once and as it is, signals are bytes.
+    pub fn raw(&self) -> TerminalSettings {
+        let mut settings = self.0;
+        // SAFETY: `settings` is a whole termios.
+        unsafe { libc::cfmakeraw(&raw mut settings) };
+        TerminalSettings(settings)
+    }
+
+    /// Sets the terminal to this, after what was written has gone out.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn apply(&self, terminal: BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: the settings are a whole termios.
+        check(unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, &raw const self.0) }).map(drop)
+    }
+}
+
+/// Columns and rows of a terminal's window; `None` when it has no size.
+pub fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ fills one winsize.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Sets a pseudo-terminal's window; the kernel tells its foreground process (SIGWINCH).
+///
+/// # Errors
+/// The descriptor is not a terminal.
+pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// A new pseudo-terminal: the side that is watched, and the side a process runs on.
+///
+/// # Errors
+/// The machine has no more, or no /dev/ptmx.
+pub fn open_pty() -> io::Result<(File, OwnedFd)> {
+    let (mut master, mut slave) = (-1, -1);
+    // SAFETY: openpty fills two descriptors that nobody else owns; the other arguments may be null.
+    unsafe {
+        check(libc::openpty(
+            &raw mut master,
+            &raw mut slave,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        ))?;
+        let (master, slave) = (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave));
+        for end in [&master, &slave] {
+            check(libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
+        }
+        Ok((File::from(master), slave))
+    }
+}
+
+/// Makes the command's process the leader of a new session; with `controlling_terminal`, its standard input becomes
+/// the session's terminal.
+pub fn lead_session(command: &mut Command, controlling_terminal: bool) {
+    // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setsid())?;
+            if controlling_terminal {
+                check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Sends a signal to every process of a group (`kill(-group, signal)`).
+///
+/// # Errors
+/// No such group, or not permitted.
+pub fn signal_group(group: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::kill(-group, signal) }).map(drop)
+}
