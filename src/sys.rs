@@ -13,11 +13,7 @@ use std::process::Command;
 
 /// The result of a libc call: -1 is an error that errno tells.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn set_option(
@@ -44,18 +40,11 @@ fn set_option(
 /// # Errors
 /// The address is in use by somebody else, not of this machine, or not permitted.
 pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
     let socket = unsafe {
-        let fd = check(libc::socket(
-            family,
-            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-        ))?;
+        let fd =
+            check(libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
         OwnedFd::from_raw_fd(fd)
     };
     let fd = socket.as_fd();
@@ -66,9 +55,7 @@ pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListene
             let name = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             };
             // SAFETY: `name` is a whole sockaddr_in, its true size is given.
@@ -85,9 +72,7 @@ pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListene
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             };
             // SAFETY: `name` is a whole sockaddr_in6, its true size is given.
@@ -117,19 +102,9 @@ pub fn notice_vanished_peer(
 ) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_seconds)?;
-    set_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_KEEPINTVL,
-        (idle_seconds / 3).max(1),
-    )?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (idle_seconds / 3).max(1))?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
-    set_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_USER_TIMEOUT,
-        unacknowledged_milliseconds,
-    )
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, unacknowledged_milliseconds)
 }
 
 /// Raises the limit of open descriptors to the hard one; gives what it is then.
@@ -137,10 +112,7 @@ pub fn notice_vanished_peer(
 /// # Errors
 /// The kernel refused.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a whole rlimit that lives through the calls.
     unsafe {
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
@@ -210,12 +182,7 @@ impl TerminalSettings {
 
 /// Columns and rows of a terminal's window; `None` when it has no size.
 pub fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ fills one winsize.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
@@ -226,12 +193,7 @@ pub fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
 /// # Errors
 /// The descriptor is not a terminal.
 pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
