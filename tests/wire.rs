@@ -2,6 +2,8 @@
 //!
 //! The judges are independent where there is one: std for UTF-8, tungstenite's own WebSocket for frames.
 
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
 use std::io::Cursor;
 
 use entry::wire::http::{self, BodyDecoder, BodyFraming, Expect, HttpError, ReplyReader};
@@ -298,14 +300,13 @@ proptest! {
         prop_assert_eq!(client.read().unwrap(), tungstenite::Message::binary(payload));
         prop_assert_eq!(client.read().unwrap(), tungstenite::Message::text(text));
         prop_assert_eq!(client.read().unwrap(), tungstenite::Message::Ping(Vec::new().into()));
-        match client.read().unwrap() {
-            tungstenite::Message::Close(Some(close)) => {
-                prop_assert_eq!(u16::from(close.code), code);
-                prop_assert!(reason.starts_with(close.reason.as_str()));
-                prop_assert!(close.reason.len() == reason.len() || (120..=123).contains(&close.reason.len()));
-            }
-            other => prop_assert!(false, "{other:?}"),
-        }
+        let last = client.read().unwrap();
+        let tungstenite::Message::Close(Some(close)) = last else {
+            return Err(TestCaseError::fail(format!("{last:?}")));
+        };
+        prop_assert_eq!(u16::from(close.code), code);
+        prop_assert!(reason.starts_with(close.reason.as_str()));
+        prop_assert!(close.reason.len() == reason.len() || (120..=123).contains(&close.reason.len()));
     }
 }
 

@@ -46,6 +46,9 @@ impl Stream {
     }
 }
 
+/// A piece of a stream's payload: where it lies in the input it was found in.
+pub type Piece = (Stream, Range<usize>);
+
 /// The bytes are not this format: the type is above 3 or the padding is not zero.
 ///
 /// It holds the header's first four bytes; those that had not arrived are zero.
@@ -91,7 +94,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`StdcopyError`] as soon as the bytes cannot be a header. The stream cannot be resumed then.
-    pub fn next(&mut self, input: &[u8]) -> Result<(usize, Option<(Stream, Range<usize>)>), StdcopyError> {
+    pub fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), StdcopyError> {
         let mut position = 0;
         loop {
             let rest = &input[position..];
@@ -162,10 +165,13 @@ fn take(wanted: u32, available: usize) -> (usize, u32) {
 mod tests {
     use super::*;
 
-    /// What a stream carries when it arrives in these pieces, joined per run of one stream.
-    fn decode(pieces: &[&[u8]]) -> Result<(Vec<(Stream, Vec<u8>)>, bool), StdcopyError> {
+    /// What a stream carried, joined per run of one stream.
+    type Runs = Vec<(Stream, Vec<u8>)>;
+
+    /// What a stream carries when it arrives in these pieces, and whether it ends at a boundary.
+    fn decode(pieces: &[&[u8]]) -> Result<(Runs, bool), StdcopyError> {
         let mut decoder = Decoder::new();
-        let mut runs: Vec<(Stream, Vec<u8>)> = Vec::new();
+        let mut runs: Runs = Vec::new();
         for piece in pieces {
             let mut rest = *piece;
             loop {

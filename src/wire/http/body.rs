@@ -370,7 +370,9 @@ mod tests {
 
     #[test]
     fn bodies_split_at_every_offset() {
-        let table: &[(BodyFraming, &[u8], &[u8], &[u8])] = &[
+        // Framing, bytes, payload, what is behind.
+        type Row = (BodyFraming, &'static [u8], &'static [u8], &'static [u8]);
+        let table: &[Row] = &[
             (BodyFraming::Empty, b"next", b"", b"next"),
             (BodyFraming::Length(0), b"next", b"", b"next"),
             (BodyFraming::Length(5), b"hellonext", b"hello", b"next"),

@@ -235,7 +235,9 @@ mod tests {
     #[test]
     fn replies_split_at_every_offset() {
         use Expect::{Stream, Whole};
-        let table: &[(Expect, &[u8], u16, &[u8], &[u8])] = &[
+        // What is expected, bytes, status, body, what is behind.
+        type Row = (Expect, &'static [u8], u16, &'static [u8], &'static [u8]);
+        let table: &[Row] = &[
             (Whole, b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\n{}\nHTTP", 201, b"{}\n", b"HTTP"),
             (Whole, b"HTTP/1.1 204 No Content\r\n\r\nnext", 204, b"", b"next"),
             (Whole, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nn", 200, b"{}", b"n"),

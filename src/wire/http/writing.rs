@@ -62,7 +62,7 @@ pub fn percent_encode(text: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            other => encoded.extend(escape(other)),
+            other => encoded.extend(escape(other).map(char::from)),
         }
     }
     encoded
@@ -82,7 +82,7 @@ fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {
 fn write_target(out: &mut Vec<u8>, target: &str) {
     for byte in target.bytes() {
         if byte == b' ' || is_control(byte) || !byte.is_ascii() {
-            out.extend(escape(byte).map(|character| character as u8));
+            out.extend_from_slice(&escape(byte));
         } else {
             out.push(byte);
         }
@@ -94,9 +94,9 @@ fn is_control(byte: u8) -> bool {
 }
 
 /// `%` and two upper-case hexadecimal digits, the form that RFC 3986, 2.1 asks for.
-fn escape(byte: u8) -> [char; 3] {
-    let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 0x0f)]);
-    ['%', digit(byte >> 4), digit(byte)]
+fn escape(byte: u8) -> [u8; 3] {
+    let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 0x0f)];
+    [b'%', digit(byte >> 4), digit(byte)]
 }
 
 /// The reason phrase of a status, for people who read the bytes (RFC 9110, 15).
@@ -123,11 +123,13 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        100..=199 => "Informational",
-        200..=299 => "Success",
-        300..=399 => "Redirection",
-        400..=499 => "Client Error",
-        _ => "Server Error",
+        _ => match status / 100 {
+            1 => "Informational",
+            2 => "Success",
+            3 => "Redirection",
+            4 => "Client Error",
+            _ => "Server Error",
+        },
     }
 }
 
