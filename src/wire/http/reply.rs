@@ -286,6 +286,9 @@ mod tests {
                 assert_eq!(read.unwrap_err(), too_long(what))
             });
         }
+        // An announced length is refused before any of it has come.
+        let announced = b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n";
+        assert_eq!(read(Expect::Whole, &[announced]).unwrap_err(), too_long("body"));
         let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(9);
         at_every_split(Expect::Whole, interim.as_bytes(), |read| {
             assert!(matches!(read, Err(HttpError::Malformed(_))));

@@ -162,8 +162,8 @@ fn is_key(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::http::{parse_request, parse_response};
     use super::*;
+    use crate::wire::http::{parse_request, parse_response};
 
     const GOOD: &str = "GET /enter HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
