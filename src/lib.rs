@@ -13,8 +13,11 @@
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
 //! [`outcome`], [`sys`] (the only unsafe code).
 
+pub mod config;
 pub mod engine;
+pub mod gateway;
 pub mod locate;
 pub mod outcome;
+pub mod session;
 pub mod sys;
 pub mod wire;
