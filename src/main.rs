@@ -1,2 +1,36 @@
-//! Arguments to subcommand; the only file that exits the process.
-fn main() {}
+//! Arguments → subcommand; the only file that exits the process.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Enter your own containers from a terminal or a browser.
+
+Usage:
+  entry serve [OPTIONS]   the gateway
+
+entry SUBCOMMAND --help tells more.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let subcommand = arguments.next().unwrap_or_default();
+    match subcommand.to_str() {
+        Some("serve") => entry::serve::main(arguments).into(),
+        Some("help" | "--help" | "-h") => {
+            let _ = std::io::stdout().write_all(USAGE.as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ => unknown(&subcommand),
+    }
+}
+
+fn unknown(subcommand: &OsString) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    if !subcommand.is_empty() {
+        let _ = writeln!(stderr, "entry: there is no {subcommand:?}.");
+    }
+    let _ = stderr.write_all(USAGE.as_bytes());
+    ExitCode::from(2)
+}
