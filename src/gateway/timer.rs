@@ -143,10 +143,10 @@ mod tests {
         wheel.arm(3, 1100);
         wheel.arm(4, 1100);
         wheel.cancel(4);
-        assert_eq!(advance(&mut wheel, 1099), []);
+        assert!(advance(&mut wheel, 1099).is_empty());
         assert_eq!(wheel.next(), Some(1104));
         assert_eq!(advance(&mut wheel, 1104), [3]);
-        assert_eq!(advance(&mut wheel, 99_999), []);
+        assert!(advance(&mut wheel, 99_999).is_empty());
         assert_eq!(wheel.next(), None);
     }
 
