@@ -159,8 +159,7 @@ impl Given {
         };
         let mut options = Options::new(Gateway::parse(&url)?, action, target);
         options.token = token(self.token_file.as_deref(), environment)?;
-        options.term =
-            environment("TERM").and_then(|term| term.into_string().ok()).unwrap_or_default();
+        options.term = environment("TERM").and_then(|term| term.into_string().ok()).unwrap_or_default();
         options.command = self.command;
         options.user = self.user;
         options.workdir = self.workdir;
@@ -190,9 +189,7 @@ fn target(container: Option<String>, words: Vec<String>) -> Result<Target, Strin
     let mut words = words.into_iter();
     match (container, words.next(), words.next(), words.next(), words.next()) {
         (Some(name), None, ..) => Ok(Target::Container(name)),
-        (Some(_), Some(word), ..) => {
-            Err(format!("'{word}' beside --container; a command comes behind '--'"))
-        }
+        (Some(_), Some(word), ..) => Err(format!("'{word}' beside --container; a command comes behind '--'")),
         (None, Some(app), Some(proc), instance, None) => {
             Ok(Target::Instance { app, proc, instance: instance.unwrap_or_default() })
         }
@@ -263,9 +260,8 @@ mod tests {
     use super::*;
 
     fn run_with(action: Action, words: &[&str], own: &[(&str, &str)]) -> Result<Options, String> {
-        let environment = |name: &str| {
-            own.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value))
-        };
+        let environment =
+            |name: &str| own.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value));
         match parse_with(action, lexopt::Parser::from_args(words), &environment)? {
             Parsed::Run(options) => Ok(*options),
             Parsed::Help(_) => Err("help".to_owned()),
@@ -279,8 +275,27 @@ mod tests {
     #[test]
     fn everything_that_enter_takes() {
         let words = [
-            "--gateway=ws://g:1", "-tu", "root", "-w/tmp", "-e", "A=1=2", "--env", "B", "-eC", "--escape", "^",
-            "--protocol", "v1", "hello", "web", "2", "--", "ls", "-l", "--", "-t",
+            "--gateway=ws://g:1",
+            "-tu",
+            "root",
+            "-w/tmp",
+            "-e",
+            "A=1=2",
+            "--env",
+            "B",
+            "-eC",
+            "--escape",
+            "^",
+            "--protocol",
+            "v1",
+            "hello",
+            "web",
+            "2",
+            "--",
+            "ls",
+            "-l",
+            "--",
+            "-t",
         ];
         let own = [("B", "own"), ("TERM", "vt100"), ("ENTRY_TOKEN", "t\n"), ("ENTRY_GATEWAY", "ws://other")];
         let options = run_with(Action::Enter, &words, &own).unwrap();

@@ -46,7 +46,8 @@ impl Gateway {
         if path.contains(['?', '#']) {
             return Err(format!("'{url}': a gateway's URL ends with its path, without '?' and '#'"));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| format!("'{url}': the port is not a number"))?;
+        let (host, port) =
+            split_port(authority).ok_or_else(|| format!("'{url}': the port is not a number"))?;
         if host.is_empty() {
             return Err(format!("'{url}' has no host; write ws://HOST:PORT"));
         }

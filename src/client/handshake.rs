@@ -100,11 +100,10 @@ fn connect(gateway: &Gateway, limit: Duration) -> Result<TcpStream, String> {
 }
 
 fn explain(error: &io::Error, timeouts: &Timeouts) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {:?}; is it a gateway?", timeouts.handshake)
-        }
-        _ => format!("the connection was lost: {error}"),
+    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+        format!("no answer within {:?}; is it a gateway?", timeouts.handshake)
+    } else {
+        format!("the connection was lost: {error}")
     }
 }
 
@@ -343,8 +342,7 @@ mod tests {
         let auto = request(&options(Protocol::Auto, "1", &[]), KEY).unwrap();
         assert!(auto.starts_with("GET /base/enter HTTP/1.1\r\nHost: g:80\r\n"), "{auto}");
         assert!(auto.contains("Sec-WebSocket-Protocol: entry.v1\r\n"), "{auto}");
-        let old =
-            "access-token: secret\r\napp-name: hello\r\nproc-name: web\r\ninstance-no: 1\r\nterm-type: vt100\r\n";
+        let old = "access-token: secret\r\napp-name: hello\r\nproc-name: web\r\ninstance-no: 1\r\nterm-type: vt100\r\n";
         assert!(auto.contains(old), "{auto}");
         // The old server would open a shell for these, and leave it behind.
         let command = request(&options(Protocol::Auto, "1", &["ls"]), KEY).unwrap();

@@ -125,7 +125,11 @@ impl Options {
     ///
     /// # Errors
     /// `-t` without a terminal on stdin.
-    pub(super) fn wants_tty(&self, stdin_is_terminal: bool, stdout_is_terminal: bool) -> Result<bool, String> {
+    pub(super) fn wants_tty(
+        &self,
+        stdin_is_terminal: bool,
+        stdout_is_terminal: bool,
+    ) -> Result<bool, String> {
         match (self.action, self.tty) {
             (Action::Attach, _) | (Action::Enter, TtyChoice::Never) => Ok(false),
             (Action::Enter, TtyChoice::Auto) => {
@@ -187,18 +191,20 @@ mod tests {
     fn a_terminal_only_for_a_terminal() {
         use Action::{Attach, Enter};
         use TtyChoice::{Always, Auto, Never};
-        let table: [(Action, TtyChoice, &[&str], bool, bool, Result<bool, ()>); 11] = [
-            (Enter, Auto, &[], true, true, Ok(true)),
-            (Enter, Auto, &[], true, false, Ok(false)),
-            (Enter, Auto, &[], false, true, Ok(false)),
-            (Enter, Auto, &["ls"], true, true, Ok(false)),
-            (Enter, Always, &["ls"], true, true, Ok(true)),
-            (Enter, Always, &["ls"], true, false, Ok(true)),
-            (Enter, Always, &[], false, true, Err(())),
-            (Enter, Never, &[], true, true, Ok(false)),
-            (Attach, Auto, &[], true, true, Ok(false)),
-            (Attach, Always, &[], true, true, Ok(false)),
-            (Attach, Never, &[], true, true, Ok(false)),
+        const SHELL: &[&str] = &[];
+        const LS: &[&str] = &["ls"];
+        let table = [
+            (Enter, Auto, SHELL, true, true, Ok(true)),
+            (Enter, Auto, SHELL, true, false, Ok(false)),
+            (Enter, Auto, SHELL, false, true, Ok(false)),
+            (Enter, Auto, LS, true, true, Ok(false)),
+            (Enter, Always, LS, true, true, Ok(true)),
+            (Enter, Always, LS, true, false, Ok(true)),
+            (Enter, Always, SHELL, false, true, Err(())),
+            (Enter, Never, SHELL, true, true, Ok(false)),
+            (Attach, Auto, SHELL, true, true, Ok(false)),
+            (Attach, Always, SHELL, true, true, Ok(false)),
+            (Attach, Never, SHELL, true, true, Ok(false)),
         ];
         for (action, tty, command, stdin, stdout, wanted) in table {
             let got = options(action, tty, command).wants_tty(stdin, stdout).map_err(drop);
