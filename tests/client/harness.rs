@@ -65,7 +65,9 @@ impl Visit {
         match self.socket.read().unwrap() {
             Message::Binary(bytes) => Some(RequestMessage::decode(bytes).unwrap()),
             Message::Close(_) => None,
-            other => panic!("{other:?} from the client"),
+            other @ (Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+                panic!("{other:?} from the client")
+            }
         }
     }
 

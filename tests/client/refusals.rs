@@ -161,6 +161,8 @@ fn a_close_behind_which_stdin_still_flows_is_heard() {
         visit.hello();
         visit.open();
         visit.next();
+        // Its pong cannot be written any more either.
+        visit.socket.send(Message::Ping("?".into())).unwrap();
         visit.send(&ResponseMessage {
             msg_type: ResponseType::Close.into(),
             close: Some(Close { outcome: 1, exit_status: 4 }),
