@@ -42,6 +42,7 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
     let stream = await_some("a connection", || listener.accept().ok()).0;
     stream.set_nonblocking(false).unwrap();
+    stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream
