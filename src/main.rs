@@ -1,6 +1,6 @@
 //! Arguments → subcommand; the only file that exits the process.
 
-use std::ffi::OsString;
+use entry::outcome::Action;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -8,7 +8,9 @@ const USAGE: &str = "\
 Enter your own containers from a terminal or a browser.
 
 Usage:
-  entry serve [OPTIONS]   the gateway
+  entry enter [OPTIONS] APP PROC [INSTANCE] [-- COMMAND…]   a shell or a command in a container
+  entry attach [OPTIONS] APP PROC [INSTANCE]                what a container says
+  entry serve [OPTIONS]                                     the gateway
 
 entry SUBCOMMAND --help tells more.
 ";
@@ -17,20 +19,20 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let subcommand = arguments.next().unwrap_or_default();
     match subcommand.to_str() {
+        Some("enter") => entry::client::main(Action::Enter, lexopt::Parser::from_args(arguments)).into(),
+        Some("attach") => entry::client::main(Action::Attach, lexopt::Parser::from_args(arguments)).into(),
         Some("serve") => entry::serve::main(arguments).into(),
         Some("help" | "--help" | "-h") => {
             let _ = std::io::stdout().write_all(USAGE.as_bytes());
             ExitCode::SUCCESS
         }
-        _ => unknown(&subcommand),
+        _ => {
+            let mut stderr = std::io::stderr();
+            if !subcommand.is_empty() {
+                let _ = writeln!(stderr, "entry: there is no subcommand {}.", subcommand.display());
+            }
+            let _ = stderr.write_all(USAGE.as_bytes());
+            ExitCode::from(2)
+        }
     }
-}
-
-fn unknown(subcommand: &OsString) -> ExitCode {
-    let mut stderr = std::io::stderr();
-    if !subcommand.is_empty() {
-        let _ = writeln!(stderr, "entry: there is no {subcommand:?}.");
-    }
-    let _ = stderr.write_all(USAGE.as_bytes());
-    ExitCode::from(2)
 }
