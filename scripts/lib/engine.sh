@@ -130,8 +130,8 @@ engine_erase() {
     find /sys/fs/cgroup -depth -type d -path "*${container##*/}*" -exec rmdir {} + 2>/dev/null || true
   done
   while read -r address; do
-    rm -f "$(sed 's|^unix://||' "$address")"
-  done < <(find "$dir/exec" -name address -type f 2>/dev/null)
+    rm -f "${address#unix://}"
+  done < <(find "$dir/exec" \( -name address -o -name bootstrap.json \) -exec grep -ho 'unix:///[^"]*' {} + 2>/dev/null)
   rm -rf --one-file-system "$dir" 2>/dev/null || { sleep 0.5; rm -rf --one-file-system "$dir"; }
 }
 
@@ -274,6 +274,50 @@ engine_launch_docker() {
   )
   [[ -f $ENGINE_DIR/daemon.json ]] || echo '{}' >"$ENGINE_DIR/daemon.json"
   engine_spawn dockerd dockerd "${options[@]}"
+}
+
+engine_launch_podman() {
+  # Its whole configuration is here: the host's, if any, is not read.
+  local CONTAINERS_CONF=$ENGINE_DIR/containers.conf CONTAINERS_STORAGE_CONF=$ENGINE_DIR/storage.conf
+  local CONTAINERS_REGISTRIES_CONF=$ENGINE_DIR/registries.conf HOME=$ENGINE_DIR/home
+  local PODMAN_IGNORE_CGROUPSV1_WARNING=1 nproc
+  nproc=$(ulimit -Hu)
+  [[ $nproc != unlimited ]] || nproc=-1
+  export CONTAINERS_CONF CONTAINERS_STORAGE_CONF CONTAINERS_REGISTRIES_CONF HOME PODMAN_IGNORE_CGROUPSV1_WARNING
+  mkdir -p "$HOME/.config/containers"
+  echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$HOME/.config/containers/policy.json"
+  echo 'unqualified-search-registries = []' >"$CONTAINERS_REGISTRIES_CONF"
+  cat >"$CONTAINERS_STORAGE_CONF" <<CONF
+[storage]
+driver = "overlay"
+graphroot = "$ENGINE_DIR/data"
+runroot = "$ENGINE_DIR/run"
+CONF
+  cat >"$CONTAINERS_CONF" <<CONF
+[containers]
+netns = "none"
+# Its own defaults are above what a root without CAP_SYS_RESOURCE may set.
+default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$nproc:$nproc"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file" # the others share one segment of memory with every podman of the machine
+conmon_path = ["$ENGINE_BIN/conmon"]
+init_path = "$ENGINE_BIN/docker-init"
+helper_binaries_dir = ["$ENGINE_BIN"]
+static_dir = "$ENGINE_DIR/data/libpod"
+volume_path = "$ENGINE_DIR/data/volumes"
+tmp_dir = "$ENGINE_DIR/tmp"
+[engine.runtimes]
+runc = ["$ENGINE_BIN/runc"]
+CONF
+  # A service listens on one address: a process for each, over the same containers.
+  # The folder among the arguments is how the end finds them.
+  local podman=(podman --runroot "$ENGINE_DIR/run" system service --time=0)
+  engine_spawn podman "${podman[@]}" "unix://$ENGINE_SOCKET"
+  cp "$ENGINE_DIR/podman.launched" "$ENGINE_PIDFILE"
+  engine_spawn podman-tcp "${podman[@]}" "tcp://127.0.0.1:$ENGINE_TCP_PORT"
 }
 
 engine_version() {
