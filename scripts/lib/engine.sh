@@ -282,7 +282,8 @@ engine_launch_podman() {
   local CONTAINERS_REGISTRIES_CONF=$ENGINE_DIR/registries.conf HOME=$ENGINE_DIR/home
   local PODMAN_IGNORE_CGROUPSV1_WARNING=1 nproc
   nproc=$(ulimit -Hu)
-  [[ $nproc != unlimited ]] || nproc=-1
+  # Podman 4 lowers its own to the highest process id.
+  [[ $nproc != unlimited && $nproc -lt $(</proc/sys/kernel/pid_max) ]] || nproc=$(</proc/sys/kernel/pid_max)
   export CONTAINERS_CONF CONTAINERS_STORAGE_CONF CONTAINERS_REGISTRIES_CONF HOME PODMAN_IGNORE_CGROUPSV1_WARNING
   mkdir -p "$HOME/.config/containers"
   echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$HOME/.config/containers/policy.json"
