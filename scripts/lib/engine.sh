@@ -11,33 +11,14 @@
 # All state is in variables ENGINE_*, and in $ENGINE_DIR/state for the helper.
 
 ENGINE_LIB=${BASH_SOURCE[0]}
+# shellcheck source=scripts/lib/common.sh
+. "${ENGINE_LIB%/*}/common.sh"
 # shellcheck source=scripts/lib/images.sh
 . "${ENGINE_LIB%/*}/images.sh"
 
 # How long a daemon may take to answer its first ping, and to end after SIGTERM, in seconds.
 ENGINE_START_S=${ENTRY_ENGINE_START_S:-60}
 ENGINE_STOP_S=${ENTRY_ENGINE_STOP_S:-30}
-
-say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-# ---- packages ----------------------------------------------------------------------------------
-
-# apt_need PACKAGE…: installs those of Debian's packages that are missing.
-apt_need() {
-  local package missing=()
-  for package; do
-    dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-  done
-  [[ ${#missing[@]} -eq 0 ]] && return
-  say "installing ${missing[*]}"
-  local install=(apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}")
-  # Lists may be absent or so old that they name versions which the mirror no longer has.
-  if ! DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null 2>&1; then
-    apt-get update -qq -o DPkg::Lock::Timeout=300 >&2
-    DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2 || die "cannot install ${missing[*]}"
-  fi
-}
 
 # What every engine needs beside itself: the images' contents, and curl to speak to it.
 engine_packages() {
