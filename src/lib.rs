@@ -13,6 +13,7 @@
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
 //! [`outcome`], [`sys`] (the only unsafe code).
 
+pub mod demo;
 pub mod outcome;
 pub mod sys;
 pub mod wire;

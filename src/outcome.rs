@@ -299,20 +299,14 @@ mod tests {
 
     #[test]
     fn the_old_sentences_stand_byte_for_byte() {
-        let not_found = Outcome::ContainerNotFound {
-            detail: "No container runs.".into(),
-        };
+        let not_found = Outcome::ContainerNotFound { detail: "No container runs.".into() };
         let table = [
             (
                 Outcome::Exited { status: 7 },
                 Action::Enter,
                 "\x1b[32m>>> You quit the container safely.\x1b[0m",
             ),
-            (
-                not_found,
-                Action::Enter,
-                "\x1b[31m>>> Container is not found.\x1b[0m No container runs.",
-            ),
+            (not_found, Action::Enter, "\x1b[31m>>> Container is not found.\x1b[0m No container runs."),
             (
                 Outcome::Refused { detail: "x".into() },
                 Action::Enter,
@@ -337,19 +331,11 @@ mod tests {
     #[test]
     fn status_zero_needs_proof() {
         let others = [
-            Outcome::CouldNotStart {
-                fault: StartFault::Other,
-                detail: String::new(),
-            },
-            Outcome::ContainerStopped {
-                exit_code: Some(0),
-                out_of_memory: false,
-            },
+            Outcome::CouldNotStart { fault: StartFault::Other, detail: String::new() },
+            Outcome::ContainerStopped { exit_code: Some(0), out_of_memory: false },
             Outcome::ContainerRemoved,
             Outcome::ClientVanished,
-            Outcome::EngineLost {
-                detail: String::new(),
-            },
+            Outcome::EngineLost { detail: String::new() },
             Outcome::ShuttingDown,
             Outcome::Bug,
         ];

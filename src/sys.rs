@@ -14,11 +14,7 @@ use std::time::Duration;
 
 /// The result of a libc call: -1 is an error that errno tells.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn set_option(
@@ -45,18 +41,11 @@ fn set_option(
 /// # Errors
 /// The address is in use by somebody else, not of this machine, or not permitted.
 pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
     let socket = unsafe {
-        let fd = check(libc::socket(
-            family,
-            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-        ))?;
+        let fd =
+            check(libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
         OwnedFd::from_raw_fd(fd)
     };
     let fd = socket.as_fd();
@@ -67,9 +56,7 @@ pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListene
             let name = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             };
             // SAFETY: `name` is a whole sockaddr_in, its true size is given.
@@ -86,9 +73,7 @@ pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListene
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             };
             // SAFETY: `name` is a whole sockaddr_in6, its true size is given.
@@ -118,19 +103,9 @@ pub fn notice_vanished_peer(
 ) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_seconds)?;
-    set_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_KEEPINTVL,
-        (idle_seconds / 3).max(1),
-    )?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (idle_seconds / 3).max(1))?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
-    set_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_USER_TIMEOUT,
-        unacknowledged_milliseconds,
-    )
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, unacknowledged_milliseconds)
 }
 
 /// Raises the limit of open descriptors to the hard one; gives what it is then.
@@ -138,10 +113,7 @@ pub fn notice_vanished_peer(
 /// # Errors
 /// The kernel refused.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a whole rlimit that lives through the calls.
     unsafe {
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
@@ -211,12 +183,7 @@ impl TerminalSettings {
 
 /// Columns and rows of a terminal's window; `None` when it has no size.
 pub fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ fills one winsize.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
@@ -227,12 +194,7 @@ pub fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
 /// # Errors
 /// The descriptor is not a terminal.
 pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
@@ -293,19 +255,14 @@ pub fn signal_process(process: i32, signal: i32) -> io::Result<()> {
 /// # Errors
 /// Not a child of this process, or reaped already.
 pub fn wait_for_end(child: i32) -> io::Result<i32> {
-    let number =
-        libc::id_t::try_from(child).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let number = libc::id_t::try_from(child).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
         // SAFETY: siginfo_t is plain data, for which zeros are valid; waitid fills it, and after a success its
         // status is that of a child.
         let (result, code, status) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            let result = check(libc::waitid(
-                libc::P_PID,
-                number,
-                &raw mut info,
-                libc::WEXITED | libc::WNOWAIT,
-            ));
+            let result =
+                check(libc::waitid(libc::P_PID, number, &raw mut info, libc::WEXITED | libc::WNOWAIT));
             (result, info.si_code, info.si_status())
         };
         match result {
@@ -331,12 +288,7 @@ pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers.
     unsafe {
         let flags = check(libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL))?;
-        check(libc::fcntl(
-            descriptor.as_raw_fd(),
-            libc::F_SETFL,
-            flags | libc::O_NONBLOCK,
-        ))
-        .map(drop)
+        check(libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
     }
 }
 
@@ -361,23 +313,16 @@ pub fn wait_ready(watches: &mut [Watch<'_>], timeout: Option<Duration>) -> io::R
         .iter()
         .map(|watch| libc::pollfd {
             fd: watch.descriptor.as_raw_fd(),
-            events: if watch.read { libc::POLLIN } else { 0 }
-                | if watch.write { libc::POLLOUT } else { 0 },
+            events: if watch.read { libc::POLLIN } else { 0 } | if watch.write { libc::POLLOUT } else { 0 },
             revents: 0,
         })
         .collect();
     // Rounded up, so that a wait is never over before its time.
-    let milliseconds = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-    });
+    let milliseconds =
+        timeout.map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
     // SAFETY: the pointer and the count are those of `polled`.
-    let result = check(unsafe {
-        libc::poll(
-            polled.as_mut_ptr(),
-            polled.len() as libc::nfds_t,
-            milliseconds,
-        )
-    });
+    let result =
+        check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) });
     if let Err(error) = result
         && error.kind() != io::ErrorKind::Interrupted
     {

@@ -390,16 +390,9 @@ pub fn write_json(out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
 
 /// The exact length of what [`write_json`] appends, in bytes: its WebSocket header stands in front of it.
 pub fn json_len(kind: ResponseType, content_bytes: usize) -> usize {
-    let kind_bytes = if kind == ResponseType::Stdout {
-        0
-    } else {
-        br#""msgType":0"#.len()
-    };
-    let content_field = if content_bytes == 0 {
-        0
-    } else {
-        br#""content":"""#.len() + content_bytes.div_ceil(3) * 4
-    };
+    let kind_bytes = if kind == ResponseType::Stdout { 0 } else { br#""msgType":0"#.len() };
+    let content_field =
+        if content_bytes == 0 { 0 } else { br#""content":"""#.len() + content_bytes.div_ceil(3) * 4 };
     let comma = usize::from(kind_bytes > 0 && content_field > 0);
     2 + kind_bytes + comma + content_field
 }
@@ -408,12 +401,10 @@ pub fn json_len(kind: ResponseType, content_bytes: usize) -> usize {
 pub fn encode_response(codec: Codec, response: ResponseMessage) -> Vec<u8> {
     match codec {
         Codec::V1 => response.encode_to_vec(),
-        Codec::Protobuf => ResponseMessage {
-            msg_type: response.msg_type,
-            content: response.content,
-            ..Default::default()
+        Codec::Protobuf => {
+            ResponseMessage { msg_type: response.msg_type, content: response.content, ..Default::default() }
+                .encode_to_vec()
         }
-        .encode_to_vec(),
         Codec::Json => {
             let mut out = Vec::new();
             let kind = ResponseType::try_from(response.msg_type).unwrap_or(ResponseType::Stdout);
@@ -428,12 +419,7 @@ mod tests {
     use super::*;
 
     fn owned(msg_type: RequestType, content: &[u8]) -> Vec<u8> {
-        RequestMessage {
-            msg_type: msg_type as i32,
-            content: content.to_vec(),
-            hello: None,
-        }
-        .encode_to_vec()
+        RequestMessage { msg_type: msg_type as i32, content: content.to_vec(), hello: None }.encode_to_vec()
     }
 
     #[test]
@@ -442,63 +428,35 @@ mod tests {
         let message = owned(RequestType::Plain, b"ls\n");
         assert_eq!(message, b"\x12\x03ls\n", "Go leaves out zero values");
         for codec in [Codec::Protobuf, Codec::V1] {
-            assert_eq!(
-                decode_request(codec, &message, &mut scratch),
-                Ok(Request::Plain(b"ls\n"))
-            );
+            assert_eq!(decode_request(codec, &message, &mut scratch), Ok(Request::Plain(b"ls\n")));
         }
         let winch = owned(RequestType::Winch, b"80 24");
-        assert_eq!(
-            decode_request(Codec::Protobuf, &winch, &mut scratch),
-            Ok(Request::Winch(Some((80, 24))))
-        );
-        assert_eq!(
-            decode_request(Codec::Protobuf, b"", &mut scratch),
-            Ok(Request::Plain(b""))
-        );
+        assert_eq!(decode_request(Codec::Protobuf, &winch, &mut scratch), Ok(Request::Winch(Some((80, 24)))));
+        assert_eq!(decode_request(Codec::Protobuf, b"", &mut scratch), Ok(Request::Plain(b"")));
     }
 
     #[test]
     fn a_zero_type_written_out_and_unknown_fields_are_accepted() {
         let mut scratch = Vec::new();
         let message = b"\x08\x00\x12\x01a\x20\x05\x2a\x02zz";
-        assert_eq!(
-            decode_request(Codec::Protobuf, message, &mut scratch),
-            Ok(Request::Plain(b"a"))
-        );
+        assert_eq!(decode_request(Codec::Protobuf, message, &mut scratch), Ok(Request::Plain(b"a")));
     }
 
     #[test]
     fn new_types_belong_to_entry_v1() {
         let mut scratch = Vec::new();
-        let hello = Hello {
-            app: "shop".into(),
-            tty: true,
-            ..Hello::default()
-        };
+        let hello = Hello { app: "shop".into(), tty: true, ..Hello::default() };
         let message = RequestMessage {
             msg_type: RequestType::Hello as i32,
             content: Vec::new(),
             hello: Some(Box::new(hello.clone())),
         }
         .encode_to_vec();
-        assert_eq!(
-            decode_request(Codec::V1, &message, &mut scratch),
-            Ok(Request::Hello(Box::new(hello)))
-        );
-        assert_eq!(
-            decode_request(Codec::Protobuf, &message, &mut scratch),
-            Ok(Request::Unknown)
-        );
+        assert_eq!(decode_request(Codec::V1, &message, &mut scratch), Ok(Request::Hello(Box::new(hello))));
+        assert_eq!(decode_request(Codec::Protobuf, &message, &mut scratch), Ok(Request::Unknown));
         let end = owned(RequestType::StdinEnd, b"");
-        assert_eq!(
-            decode_request(Codec::V1, &end, &mut scratch),
-            Ok(Request::StdinEnd)
-        );
-        assert_eq!(
-            decode_request(Codec::Protobuf, &end, &mut scratch),
-            Ok(Request::Unknown)
-        );
+        assert_eq!(decode_request(Codec::V1, &end, &mut scratch), Ok(Request::StdinEnd));
+        assert_eq!(decode_request(Codec::Protobuf, &end, &mut scratch), Ok(Request::Unknown));
     }
 
     #[test]
@@ -510,16 +468,8 @@ mod tests {
             let cut = decode_request(Codec::Protobuf, &message[..end], &mut scratch);
             assert_eq!(cut.is_ok(), end == 2, "{end}");
         }
-        for bad in [
-            &b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"[..],
-            b"\x0a\x00",
-            b"\xff",
-            b"\x10\x00",
-        ] {
-            assert!(
-                decode_request(Codec::Protobuf, bad, &mut scratch).is_err(),
-                "{bad:?}"
-            );
+        for bad in [&b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"[..], b"\x0a\x00", b"\xff", b"\x10\x00"] {
+            assert!(decode_request(Codec::Protobuf, bad, &mut scratch).is_err(), "{bad:?}");
         }
     }
 
@@ -531,32 +481,15 @@ mod tests {
             (r#"{"content":"bHMK"}"#, Request::Plain(b"ls\n")),
             (r#"{}"#, Request::Plain(b"")),
             (r#"{"msgType":null,"content":null}"#, Request::Plain(b"")),
-            (
-                r#"{"msgType":1,"content":"ODAgMjQ="}"#,
-                Request::Winch(Some((80, 24))),
-            ),
+            (r#"{"msgType":1,"content":"ODAgMjQ="}"#, Request::Winch(Some((80, 24)))),
             (r#"{"content":"\u0062HMK","more":[1]}"#, Request::Plain(b"ls\n")),
             (r#"{"msgType":2}"#, Request::Unknown),
         ];
         for (text, request) in table {
-            assert_eq!(
-                decode_request(Codec::Json, text.as_bytes(), &mut scratch),
-                Ok(request),
-                "{text}"
-            );
+            assert_eq!(decode_request(Codec::Json, text.as_bytes(), &mut scratch), Ok(request), "{text}");
         }
-        for bad in [
-            "",
-            "[]",
-            "{",
-            r#"{"content":"bHM"}"#,
-            r#"{"content":"*"}"#,
-            r#"{"msgType":"x"}"#,
-        ] {
-            assert!(
-                decode_request(Codec::Json, bad.as_bytes(), &mut scratch).is_err(),
-                "{bad}"
-            );
+        for bad in ["", "[]", "{", r#"{"content":"bHM"}"#, r#"{"content":"*"}"#, r#"{"msgType":"x"}"#] {
+            assert!(decode_request(Codec::Json, bad.as_bytes(), &mut scratch).is_err(), "{bad}");
         }
     }
 
@@ -581,10 +514,9 @@ mod tests {
     #[test]
     fn output_heads_equal_the_struct_s_encoding() {
         for length in [0_usize, 1, 127, 128, 16_383, 16_384, 65_536, 3_000_000] {
-            for (output, kind) in [
-                (Output::Stdout, ResponseType::Stdout),
-                (Output::Stderr, ResponseType::Stderr),
-            ] {
+            for (output, kind) in
+                [(Output::Stdout, ResponseType::Stdout), (Output::Stderr, ResponseType::Stderr)]
+            {
                 let content = vec![b'x'; length];
                 let head = OutputHead::new(output, length);
                 let message = ResponseMessage {
@@ -604,11 +536,7 @@ mod tests {
             (ResponseType::Stdout, b"", r#"{}"#),
             (ResponseType::Stderr, b"hi!", r#"{"msgType":1,"content":"aGkh"}"#),
             (ResponseType::Close, b"", r#"{"msgType":2}"#),
-            (
-                ResponseType::Ping,
-                b"ping",
-                r#"{"msgType":3,"content":"cGluZw=="}"#,
-            ),
+            (ResponseType::Ping, b"ping", r#"{"msgType":3,"content":"cGluZw=="}"#),
         ];
         for (kind, content, text) in table {
             let mut out = Vec::new();
@@ -623,33 +551,17 @@ mod tests {
         let response = ResponseMessage {
             msg_type: ResponseType::Close as i32,
             content: b"bye".to_vec(),
-            close: Some(Close {
-                outcome: 1,
-                exit_status: 7,
-            }),
+            close: Some(Close { outcome: 1, exit_status: 7 }),
             opened: None,
         };
-        assert_eq!(
-            encode_response(Codec::Protobuf, response.clone()),
-            b"\x08\x02\x12\x03bye"
-        );
-        assert_eq!(
-            encode_response(Codec::Json, response.clone()),
-            br#"{"msgType":2,"content":"Ynll"}"#
-        );
-        assert_eq!(
-            ResponseMessage::decode(&encode_response(Codec::V1, response.clone())[..]),
-            Ok(response)
-        );
+        assert_eq!(encode_response(Codec::Protobuf, response.clone()), b"\x08\x02\x12\x03bye");
+        assert_eq!(encode_response(Codec::Json, response.clone()), br#"{"msgType":2,"content":"Ynll"}"#);
+        assert_eq!(ResponseMessage::decode(&encode_response(Codec::V1, response.clone())[..]), Ok(response));
     }
 
     #[test]
     fn a_token_never_shows_in_debug() {
-        let hello = Hello {
-            access_token: "s3cret".into(),
-            command: vec!["p4ss".into()],
-            ..Hello::default()
-        };
+        let hello = Hello { access_token: "s3cret".into(), command: vec!["p4ss".into()], ..Hello::default() };
         let text = format!("{hello:?}");
         assert!(!text.contains("s3cret") && !text.contains("p4ss"), "{text}");
     }
@@ -660,10 +572,7 @@ mod tests {
             br#"{"access_token":"t","app_name":"a","proc_name":"p","instance_no":"1","extra":1}"#,
         )
         .unwrap();
-        assert_eq!(
-            (hello.app.as_str(), hello.proc.as_str(), hello.instance.as_str()),
-            ("a", "p", "1")
-        );
+        assert_eq!((hello.app.as_str(), hello.proc.as_str(), hello.instance.as_str()), ("a", "p", "1"));
         assert!(decode_json_hello(br#"{"app_name":1}"#).is_err());
         assert!(decode_json_hello(b"hello").is_err());
     }
