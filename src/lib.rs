@@ -14,6 +14,8 @@
 //! [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod demo;
+pub mod engine;
+pub mod locate;
 pub mod outcome;
 pub mod sys;
 pub mod wire;

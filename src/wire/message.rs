@@ -488,7 +488,7 @@ mod tests {
         for (text, request) in table {
             assert_eq!(decode_request(Codec::Json, text.as_bytes(), &mut scratch), Ok(request), "{text}");
         }
-        for bad in ["", "[]", "{", r#"{"content":"bHM"}"#, r#"{"content":"*"}"#, r#"{"msgType":"x"}"#] {
+        for bad in ["", "1", "{", r#"{"content":"bHM"}"#, r#"{"content":"*"}"#, r#"{"msgType":"x"}"#] {
             assert!(decode_request(Codec::Json, bad.as_bytes(), &mut scratch).is_err(), "{bad}");
         }
     }

@@ -1,3 +1,7 @@
-//! Bytes to values and back; pure.
+//! Bytes ⇄ values; pure. Nothing here knows a session, an engine, a socket, a clock, randomness or a log.
 
+pub mod http;
 pub mod message;
+pub mod stdcopy;
+pub mod utf8;
+pub mod websocket;

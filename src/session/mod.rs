@@ -1,0 +1,472 @@
+//! One session's life, pure: bytes and time are arguments, effects are values, output goes to lent lanes.
+//!
+//! ```text
+//!            head        hello       engine leg          101 / 200            stream ended
+//! Upgrading ──────▶ Greeting ─────▶ Opening (locate, create, start) ─────▶ Streaming ─────▶ Settling
+//!     │ plain HTTP      │                │                                     │               │ inspect
+//!     ▼                 └────────────────┴──────────── outcome ────────────────┴───────────────┘
+//!    Gone                                                  ▼
+//!                                          Closing: CLOSE, close frame ──▶ Gone
+//! ```
+//! Beside the last states, what the process left in the container is reaped where nobody saw it end.
+//!
+//! This room names no socket, no clock, no randomness and no log. Whoever drives it (the gateway, a simulation)
+//! gives it what arrived and does what it asks for.
+
+mod closing;
+mod inbound;
+mod opening;
+mod reaping;
+mod relay;
+mod streaming;
+
+use crate::config::{self, Settings};
+use crate::engine::{Dialect, ExecId};
+use crate::outcome::{Action, Outcome};
+use crate::wire::http::Reply;
+use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response};
+use crate::wire::websocket::{Opcode, write_frame};
+use closing::{Closing, Settling};
+use inbound::{Arrival, Inbound};
+use opening::{Greeting, Opening, Upgrading};
+use reaping::Reaping;
+use std::fmt;
+use std::ops::Range;
+use streaming::Streaming;
+
+/// Milliseconds on the driver's monotonic clock.
+pub type Millis = u64;
+
+/// Names one session in logs, in the container's environment and to its client: the gateway's boot id, then its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionId {
+    /// Random at the gateway's start, the same for all its sessions.
+    pub boot: u64,
+    /// Unique in the gateway.
+    pub number: u64,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}:{:016x}", self.boot, self.number)
+    }
+}
+
+/// What goes to one leg in one step, in this order: ranges of the buffer that was lent, then `bytes`.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// Parts of the lent buffer that go out from where they lie.
+    pub ranges: Vec<Range<usize>>,
+    /// What had to be built beside it.
+    pub bytes: Vec<u8>,
+}
+
+impl Lane {
+    /// Appends `buffer[range]` of the lent buffer; copies it if something was already built beside.
+    fn push(&mut self, buffer: &[u8], range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        if !self.bytes.is_empty() {
+            self.bytes.extend_from_slice(&buffer[range]);
+            return;
+        }
+        match self.ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.ranges.push(range),
+        }
+    }
+
+    /// Copies what the ranges refer to, so that `buffer` may go.
+    fn detach(&mut self, buffer: &[u8]) {
+        for range in std::mem::take(&mut self.ranges) {
+            self.bytes.extend_from_slice(&buffer[range]);
+        }
+    }
+
+    /// Nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.bytes.is_empty()
+    }
+
+    /// Forgets everything; the capacity stays for the next step.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+        self.bytes.clear();
+    }
+}
+
+/// A short call to the engine, beside the session's own stream; told back with its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Resize the exec's terminal.
+    Resize,
+    /// How did the exec end?
+    InspectExec,
+    /// How is the container, now that the exec ended oddly?
+    InspectContainer,
+    /// Is the container paused, since what is typed is not answered?
+    ProbePaused,
+    /// Create the reaper.
+    ReapCreate,
+    /// Start the reaper.
+    ReapStart,
+}
+
+/// What a session asks its driver to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Connect the engine leg; [`Session::engine_connected`] or [`Session::engine_failed`] follows.
+    ConnectEngine,
+    /// Shut down the writing side of the engine leg once what is queued for it has gone: the end of stdin.
+    FinishEngineInput,
+    /// Close the engine leg now.
+    CloseEngine,
+    /// Make a short call; [`Session::reply`] follows.
+    Call {
+        /// What it is for.
+        call: Call,
+        /// A whole HTTP request.
+        request: Vec<u8>,
+    },
+    /// Shut down the writing side of the client leg once what is queued for it has gone.
+    FinishClientOutput,
+    /// Close the client leg now.
+    CloseClient,
+    /// Write it down.
+    Tell(Event),
+}
+
+/// What is worth a line in the log. Holds nothing that was typed and no token.
+#[derive(Debug)]
+pub enum Event {
+    /// The process runs.
+    Opened {
+        /// The container as the engine was asked for it.
+        container: String,
+        /// From the accepted upgrade, in milliseconds.
+        after: Millis,
+    },
+    /// The session ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+    /// Something the operator should know of, though the session goes on.
+    Warning(String),
+}
+
+/// Why a short call has no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallError(pub String);
+
+/// What a session is given with every input.
+pub struct Context<'a> {
+    /// The driver's clock, read once a turn.
+    pub now: Millis,
+    /// The gateway's settings.
+    pub settings: &'a Settings,
+    /// What is known of the engine's API; sessions learn it, use it and forget it when the engine goes.
+    pub dialect: &'a mut Option<Dialect>,
+    /// Bytes that the client's socket has not taken yet.
+    pub client_backlog: usize,
+    /// What goes to the client.
+    pub to_client: &'a mut Lane,
+    /// What goes to the engine leg.
+    pub to_engine: &'a mut Lane,
+    /// Room for decoded text; its content means nothing between steps.
+    pub scratch: &'a mut Vec<u8>,
+    /// What the driver is asked for.
+    pub effects: &'a mut Vec<Effect>,
+}
+
+impl Context<'_> {
+    fn call(&mut self, call: Call, request: Vec<u8>) {
+        self.effects.push(Effect::Call { call, request });
+    }
+}
+
+/// What stays known of an open session, for its calls and its end.
+#[derive(Debug)]
+struct Stay {
+    /// The exec; none for attach.
+    exec: Option<ExecId>,
+    container: String,
+    user: Option<String>,
+    /// What the engine spoke when the session was opened.
+    dialect: Dialect,
+    tty: bool,
+    /// The command was ours (a shell) and not the client's.
+    shell: bool,
+}
+
+/// One stay in one container.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    codec: Codec,
+    action: Action,
+    inbound: Inbound,
+    /// When the next PING is due; only once the upgrade has been answered.
+    next_ping: Millis,
+    state: State,
+    /// What the session left in the container is being ended; it may outlast both legs.
+    reaping: Option<Box<Reaping>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Upgrading(Box<Upgrading>),
+    Greeting(Greeting),
+    Opening(Box<Opening>),
+    Streaming(Streaming),
+    Settling(Box<Settling>),
+    Closing(Box<Closing>),
+    Gone,
+}
+
+impl Session {
+    /// A session whose client has just connected.
+    pub fn new(id: SessionId, now: Millis) -> Self {
+        Session {
+            id,
+            codec: Codec::Protobuf,
+            action: Action::Enter,
+            inbound: Inbound::new(config::HELLO_BYTES_MAX),
+            next_ping: Millis::MAX,
+            state: State::Upgrading(Box::new(Upgrading::new(now))),
+            reaping: None,
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Nothing is left to do; the driver may free it once both legs are closed.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone) && self.reaping.is_none()
+    }
+
+    /// When [`Session::timer`] wants to be called at the latest; it may be called earlier.
+    pub fn deadline(&self) -> Millis {
+        let own = match &self.state {
+            State::Upgrading(state) => state.deadline,
+            State::Greeting(state) => state.deadline,
+            State::Opening(state) => state.deadline,
+            State::Streaming(state) => state.deadline(),
+            State::Settling(state) => state.deadline(),
+            State::Closing(state) => state.deadline,
+            State::Gone => Millis::MAX,
+        };
+        let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline);
+        own.min(self.next_ping).min(reaping)
+    }
+
+    /// Whether bytes of the client are wanted, when `engine_backlog` bytes wait for the engine.
+    pub fn wants_client(&self, engine_backlog: usize) -> bool {
+        match &self.state {
+            State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
+            State::Opening(state) => state.wants_client(),
+            State::Streaming(_) => engine_backlog == 0,
+            State::Gone => false,
+        }
+    }
+
+    /// Whether bytes of the engine are wanted, when `client_backlog` bytes wait for the client.
+    pub fn wants_engine(&self, client_backlog: usize) -> bool {
+        match &self.state {
+            State::Opening(_) => true,
+            State::Streaming(state) => state.wants_engine(client_backlog),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => false,
+        }
+    }
+
+    /// Bytes of the client arrived in `buffer[range]`; all of them are consumed.
+    pub fn client_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
+        match &self.state {
+            State::Upgrading(_) => return self.upgrade_bytes(cx, &buffer[range]),
+            State::Closing(state) if state.deaf => return,
+            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
+            State::Closing(_) | State::Gone => {}
+        }
+        let mut position = range.start;
+        loop {
+            match self.inbound.next(&mut buffer[..range.end], &mut position) {
+                Ok(None) => return,
+                Ok(Some(Arrival::Message(message))) => self.client_message(cx, buffer, message),
+                Ok(Some(Arrival::Collected(message))) => {
+                    // Whole messages that came in pieces lie beside the lent buffer: the lanes copy them.
+                    let range = 0..message.len();
+                    cx.to_engine.detach(buffer);
+                    self.client_message(cx, &message, range);
+                    cx.to_engine.detach(&message);
+                }
+                Ok(Some(Arrival::Ping(payload))) => {
+                    // A client that pings and does not read gets no pile of pongs (RFC 6455, 5.5.3 allows it).
+                    if cx.client_backlog == 0 && !matches!(self.state, State::Closing(_)) {
+                        write_frame(&mut cx.to_client.bytes, Opcode::Pong, payload.bytes());
+                    }
+                }
+                Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
+                Err(error) => {
+                    let (close_code, detail) = (error.close_code, error.text);
+                    return self.end(cx, Outcome::ProtocolError { close_code, detail });
+                }
+            }
+        }
+    }
+
+    /// One whole message of the client lies in `buffer[range]`.
+    fn client_message(&mut self, cx: &mut Context<'_>, buffer: &[u8], range: Range<usize>) {
+        match &mut self.state {
+            State::Greeting(_) => self.hello_message(cx, &buffer[range]),
+            State::Opening(_) => self.early_message(cx, &buffer[range]),
+            State::Streaming(_) => self.streaming_message(cx, buffer, range),
+            // Too late for it: the process is gone, or the connection as good as.
+            State::Upgrading(_) | State::Settling(_) | State::Closing(_) | State::Gone => {}
+        }
+    }
+
+    /// The client's stream ended, or its connection broke, without a close frame.
+    pub fn client_closed(&mut self, cx: &mut Context<'_>) {
+        match &self.state {
+            State::Gone => {}
+            State::Upgrading(_) => {
+                self.state = State::Gone;
+                cx.effects.push(Effect::CloseClient);
+            }
+            State::Closing(_) => self.client_leg_is_over(cx),
+            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+                self.end(cx, Outcome::ClientVanished);
+            }
+        }
+    }
+
+    /// The engine leg is connected.
+    pub fn engine_connected(&mut self, cx: &mut Context<'_>) {
+        if let State::Opening(_) = self.state {
+            self.opening_connected(cx);
+        }
+    }
+
+    /// The engine leg could not be connected; `why` names the address and the error.
+    pub fn engine_failed(&mut self, cx: &mut Context<'_>, why: String) {
+        *cx.dialect = None;
+        if let State::Opening(_) = self.state {
+            self.end(cx, Outcome::EngineUnavailable { detail: why });
+        }
+    }
+
+    /// Bytes of the engine arrived in `buffer[range]`. In front of them lie `range.start` free bytes, at least
+    /// [`config::HEADROOM_BYTES`], which headers are written into.
+    pub fn engine_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
+        match &mut self.state {
+            State::Opening(_) => self.opening_bytes(cx, buffer, range),
+            State::Streaming(_) => self.output_bytes(cx, buffer, range),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => {}
+        }
+    }
+
+    /// The engine's stream ended, or its connection broke.
+    pub fn engine_closed(&mut self, cx: &mut Context<'_>) {
+        match &self.state {
+            State::Opening(_) => self.opening_closed(cx),
+            State::Streaming(_) => self.stream_ended(cx),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => {}
+        }
+    }
+
+    /// A short call came back.
+    pub fn reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+        if matches!(call, Call::ReapCreate | Call::ReapStart) {
+            return self.reaping_reply(cx, call, reply);
+        }
+        match &mut self.state {
+            State::Opening(state) => state.resized(call),
+            State::Streaming(_) => self.streaming_reply(cx, call, reply),
+            State::Settling(_) => self.settling_reply(cx, call, reply),
+            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => {}
+        }
+    }
+
+    /// Time has passed; does what is due.
+    pub fn timer(&mut self, cx: &mut Context<'_>) {
+        if cx.now >= self.next_ping {
+            self.next_ping = cx.now + config::PING_INTERVAL_MILLISECONDS;
+            self.ping(cx);
+        }
+        if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline) {
+            self.reaping_timed_out(cx);
+        }
+        match &self.state {
+            State::Upgrading(state) if cx.now >= state.deadline => self.upgrade_timed_out(cx),
+            State::Greeting(state) if cx.now >= state.deadline => {
+                self.end(cx, Outcome::TimedOut { waited_for: "the first message" });
+            }
+            State::Opening(state) if cx.now >= state.deadline => self.opening_timed_out(cx),
+            State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
+            State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
+            State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => {}
+        }
+    }
+
+    /// The gateway is going down: the session gets its CLOSE.
+    pub fn shut_down(&mut self, cx: &mut Context<'_>) {
+        match &self.state {
+            State::Upgrading(_) => {
+                self.state = State::Gone;
+                cx.effects.push(Effect::CloseClient);
+            }
+            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+                self.end(cx, Outcome::ShuttingDown);
+            }
+            State::Closing(_) | State::Gone => {}
+        }
+    }
+
+    /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.
+    fn ping(&mut self, cx: &mut Context<'_>) {
+        // A client that does not read what is queued for it is not idle, and needs nothing more in its queue.
+        if cx.client_backlog == 0 {
+            send(
+                self.codec,
+                cx,
+                ResponseMessage {
+                    msg_type: ResponseType::Ping as i32,
+                    content: b"ping".to_vec(),
+                    ..ResponseMessage::default()
+                },
+            );
+        }
+        if let State::Streaming(state) = &mut self.state {
+            state.wonder_about_pause(self.codec, cx);
+        }
+    }
+}
+
+/// Sends a rare message (not output) to the client.
+fn send(codec: Codec, cx: &mut Context<'_>, response: ResponseMessage) {
+    let message = encode_response(codec, response);
+    write_frame(&mut cx.to_client.bytes, Opcode::Binary, &message);
+}

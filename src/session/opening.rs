@@ -1,0 +1,642 @@
+//! upgrade → hello → locate → create → start. Rare and short-lived, so it is boxed and may own buffers.
+//!
+//! The engine's questions are asked one after another on the connection that becomes the session's stream, so that an
+//! open costs the engine one connection and nothing waits for anybody else's call.
+
+use super::streaming::Streaming;
+use super::{Call, Context, Effect, Event, Millis, Session, State, Stay, send};
+use crate::config;
+use crate::engine::reply::{EngineError, Fault};
+use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
+use crate::locate::{Found, LocateError, Search, Step, Target};
+use crate::outcome::{Action, Outcome, StartFault};
+use crate::wire::http::{self, BodyFraming, Expect, HttpError, Reply, ReplyReader, RequestHead, write_response};
+use crate::wire::message::{
+    Codec, DEFAULT_TERM, ENTRY_V1, Hello, Opened, Request, ResponseMessage, ResponseType, decode_json_hello,
+    decode_request,
+};
+use crate::wire::websocket::{check_upgrade, write_upgrade_response};
+use std::ops::Range;
+
+/// The request head is arriving.
+#[derive(Debug)]
+pub(super) struct Upgrading {
+    head: Vec<u8>,
+    pub(super) deadline: Millis,
+}
+
+impl Upgrading {
+    pub(super) fn new(now: Millis) -> Self {
+        Upgrading { head: Vec::new(), deadline: now + config::HEAD_MILLISECONDS_MAX }
+    }
+}
+
+/// The upgrade is answered; the client's first message says who asks for what.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    pub(super) deadline: Millis,
+}
+
+/// From the client's wish to a running process.
+#[derive(Debug)]
+pub(super) struct Opening {
+    began: Millis,
+    pub(super) deadline: Millis,
+    hello: Hello,
+    target: Target,
+    /// The newest size that the client told.
+    size: Option<WindowSize>,
+    /// The size that went with the start, and whether the call that tells it is still under way.
+    started_with: Option<WindowSize>,
+    resizing: bool,
+    /// What was typed before the process could read it.
+    typed: Vec<u8>,
+    stdin_ended: bool,
+    stage: Stage,
+    reader: Option<ReplyReader>,
+    /// The container as the engine is asked for it, once located.
+    container: String,
+    /// The engine refused our API version once already.
+    renegotiated: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Connecting,
+    Pinging,
+    Locating(Search),
+    /// The container is inspected, to see whether it may be entered by its name, or how to follow it.
+    Inspecting,
+    Creating,
+    Starting(ExecId),
+    /// The container's log was asked for.
+    Following { tty: bool },
+    /// The log cannot be read, so the container's own streams were asked for.
+    Attaching { tty: bool },
+}
+
+impl Stage {
+    fn waits_for(&self) -> &'static str {
+        match self {
+            Stage::Connecting => "the connection to the engine",
+            Stage::Pinging => "the engine's ping",
+            Stage::Locating(_) => "the engine's list of containers",
+            Stage::Inspecting => "the engine's word on the container",
+            Stage::Creating => "the engine to create the exec",
+            Stage::Starting(_) => "the engine to start the exec",
+            Stage::Following { .. } => "the container's log",
+            Stage::Attaching { .. } => "the container's output",
+        }
+    }
+}
+
+impl Opening {
+    /// Typing ahead is bounded; the rest waits in the client's socket.
+    pub(super) fn wants_client(&self) -> bool {
+        self.typed.len() < config::TYPED_AHEAD_BYTES_MAX
+    }
+
+    /// The resize beside the start may come back before the start does.
+    pub(super) fn resized(&mut self, call: Call) {
+        if call == Call::Resize {
+            self.resizing = false;
+        }
+    }
+
+    /// What would be left behind if the session ended now.
+    pub(super) fn into_stay(self, dialect: Option<Dialect>) -> Option<Stay> {
+        let Stage::Starting(exec) = self.stage else { return None };
+        Some(Stay {
+            exec: Some(exec),
+            container: self.container,
+            user: (!self.hello.user.is_empty()).then_some(self.hello.user),
+            dialect: dialect?,
+            tty: self.hello.tty,
+            shell: self.hello.command.is_empty(),
+        })
+    }
+}
+
+// Upgrading and greeting.
+impl Session {
+    pub(super) fn upgrade_bytes(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        let State::Upgrading(state) = &mut self.state else { return };
+        state.head.extend_from_slice(bytes);
+        let mut head = std::mem::take(&mut state.head);
+        let (parsed, consumed) = match http::parse_request(&head, config::HEAD_BYTES_MAX) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => {
+                state.head = head;
+                return;
+            }
+            Err(error) => {
+                let (status, text) = refusal(&error);
+                return self.answer_http(cx, status, &[], text);
+            }
+        };
+        match route(&parsed) {
+            Route::Answer { status, headers, text } => self.answer_http(cx, status, headers, text),
+            Route::Refuse(error) => {
+                error.write_response(&mut cx.to_client.bytes);
+                self.linger(cx);
+            }
+            Route::Upgrade { action, codec, key, hello } => {
+                let protocol = (codec == Codec::V1).then_some(ENTRY_V1);
+                write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
+                self.action = action;
+                self.codec = codec;
+                self.next_ping = cx.now + config::first_ping_milliseconds(self.id.number);
+                match hello {
+                    Some(hello) => self.begin_opening(cx, hello),
+                    None => {
+                        self.state =
+                            State::Greeting(Greeting { deadline: cx.now + config::HELLO_MILLISECONDS_MAX });
+                    }
+                }
+                // What came in one segment behind the head belongs to the WebSocket.
+                let mut rest = head.split_off(consumed);
+                let length = rest.len();
+                self.client_bytes(cx, &mut rest, 0..length);
+            }
+        }
+    }
+
+    pub(super) fn upgrade_timed_out(&mut self, cx: &mut Context<'_>) {
+        self.answer_http(cx, 408, &[], "The request head did not arrive in time.\n");
+    }
+
+    fn answer_http(&mut self, cx: &mut Context<'_>, status: u16, headers: &[(&str, &str)], text: &str) {
+        write_response(&mut cx.to_client.bytes, status, headers, text);
+        self.linger(cx);
+    }
+
+    pub(super) fn hello_message(&mut self, cx: &mut Context<'_>, message: &[u8]) {
+        let hello = match self.codec {
+            Codec::Json => decode_json_hello(message),
+            Codec::Protobuf | Codec::V1 => match decode_request(self.codec, message, cx.scratch) {
+                Ok(Request::Hello(hello)) => Ok(*hello),
+                Ok(_) => Err(crate::wire::message::MessageError("the first message must be a HELLO")),
+                Err(error) => Err(error),
+            },
+        };
+        match hello {
+            Ok(mut hello) => {
+                if self.codec == Codec::Json {
+                    hello.tty = true;
+                }
+                self.begin_opening(cx, hello);
+            }
+            Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
+        }
+    }
+}
+
+fn refusal(error: &HttpError) -> (u16, &'static str) {
+    match error {
+        HttpError::HeadTooLong { .. } | HttpError::TooManyHeaders => {
+            (431, "The request head is too long: at most 16 KiB and 64 headers.\n")
+        }
+        HttpError::Malformed(_) | HttpError::BodyTooLong { .. } | HttpError::Truncated => {
+            (400, "This is not an HTTP/1.1 request.\n")
+        }
+    }
+}
+
+enum Route<'a> {
+    Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
+    Refuse(crate::wire::websocket::UpgradeError),
+    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Hello> },
+}
+
+fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
+    let action = match head.path() {
+        "/enter" => Action::Enter,
+        "/attach" => Action::Attach,
+        "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
+            return Route::Answer { status: 200, headers: &[], text: "pong\n" };
+        }
+        "/api/ping" => {
+            let headers: &[_] = &[("Allow", "GET, HEAD")];
+            return Route::Answer { status: 405, headers, text: "Use GET.\n" };
+        }
+        _ => {
+            let text = "Nothing is here. There are /enter, /attach and /api/ping.\n";
+            return Route::Answer { status: 404, headers: &[], text };
+        }
+    };
+    let upgrade = match check_upgrade(head) {
+        Ok(upgrade) => upgrade,
+        Err(error) => return Route::Refuse(error),
+    };
+    let (codec, hello) = if upgrade.offers(ENTRY_V1) {
+        (Codec::V1, None)
+    } else if head.query("method").as_deref() == Some("web") {
+        (Codec::Json, None)
+    } else {
+        let text = |name| head.headers.text(name).unwrap_or_default().to_owned();
+        let hello = Hello {
+            access_token: text("access-token"),
+            app: text("app-name"),
+            proc: text("proc-name"),
+            instance: text("instance-no"),
+            container: text("container"),
+            term: text("term-type"),
+            tty: true,
+            ..Hello::default()
+        };
+        (Codec::Protobuf, Some(hello))
+    };
+    Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+// Opening.
+impl Session {
+    fn begin_opening(&mut self, cx: &mut Context<'_>, hello: Hello) {
+        let target = match wanted_target(&hello) {
+            Ok(target) => target,
+            Err(detail) => return self.end(cx, Outcome::BadRequest { detail }),
+        };
+        if let Target::Container(name) = &target
+            && !cx.settings.allow_container.permits_asking()
+        {
+            let detail = format!(
+                "Entering a container by name ({}) is not permitted here. Name app and proc, or ask the operator \
+                 for --allow-container.",
+                name.escape_debug()
+            );
+            return self.end(cx, Outcome::Refused { detail });
+        }
+        let size = match (u16::try_from(hello.columns), u16::try_from(hello.rows)) {
+            (Ok(columns @ 1..), Ok(rows @ 1..)) => Some(WindowSize { columns, rows }),
+            _ => None,
+        };
+        self.inbound.allow_stream_messages();
+        self.state = State::Opening(Box::new(Opening {
+            began: cx.now,
+            deadline: cx.now + config::OPEN_MILLISECONDS_MAX,
+            hello,
+            target,
+            size,
+            started_with: None,
+            resizing: false,
+            typed: Vec::new(),
+            stdin_ended: false,
+            stage: Stage::Connecting,
+            reader: None,
+            container: String::new(),
+            renegotiated: false,
+        }));
+        cx.effects.push(Effect::ConnectEngine);
+    }
+
+    /// What the client says while its session is being opened: sizes, and what is typed ahead.
+    pub(super) fn early_message(&mut self, cx: &mut Context<'_>, message: &[u8]) {
+        let State::Opening(state) = &mut self.state else { return };
+        match decode_request(self.codec, message, cx.scratch) {
+            Ok(Request::Plain(content)) if !state.stdin_ended => state.typed.extend_from_slice(content),
+            Ok(Request::Winch(Some((columns, rows)))) => state.size = Some(WindowSize { columns, rows }),
+            Ok(Request::StdinEnd) => state.stdin_ended = true,
+            Ok(Request::Plain(_) | Request::Winch(None) | Request::Hello(_) | Request::Unknown) => {}
+            Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
+        }
+    }
+
+    pub(super) fn opening_connected(&mut self, cx: &mut Context<'_>) {
+        match *cx.dialect {
+            Some(dialect) => self.locate(cx, dialect),
+            None => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
+        }
+    }
+
+    pub(super) fn opening_closed(&mut self, cx: &mut Context<'_>) {
+        let State::Opening(state) = &mut self.state else { return };
+        *cx.dialect = None;
+        let last_word = state.reader.as_mut().map(ReplyReader::finish_at_eof);
+        match last_word {
+            Some(Ok(reply)) => self.opening_reply(cx, reply),
+            Some(Err(_)) | None => {
+                let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
+                self.end(cx, Outcome::EngineUnavailable { detail });
+            }
+        }
+    }
+
+    pub(super) fn opening_timed_out(&mut self, cx: &mut Context<'_>) {
+        let waited_for = self.waits_for();
+        self.end(cx, Outcome::TimedOut { waited_for });
+    }
+
+    fn waits_for(&self) -> &'static str {
+        match &self.state {
+            State::Opening(state) => state.stage.waits_for(),
+            _ => "nothing",
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_>, stage: Stage, method: &'static str, expect: Expect, request: Vec<u8>) {
+        let State::Opening(state) = &mut self.state else { return };
+        state.stage = stage;
+        state.reader =
+            Some(ReplyReader::new(method, expect, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX));
+        cx.to_engine.bytes.extend_from_slice(&request);
+    }
+
+    pub(super) fn opening_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
+        let mut position = range.start;
+        while position < range.end {
+            let State::Opening(state) = &mut self.state else {
+                // The last reply began the stream: what lies behind its head is output.
+                return self.engine_bytes(cx, buffer, position..range.end);
+            };
+            let Some(reader) = &mut state.reader else {
+                return self.unreadable(cx, "it spoke without being asked");
+            };
+            match reader.feed(&buffer[position..range.end]) {
+                Ok((consumed, reply)) => {
+                    position += consumed;
+                    match reply {
+                        Some(reply) => {
+                            state.reader = None;
+                            self.opening_reply(cx, reply);
+                        }
+                        None if consumed == 0 => return,
+                        None => {}
+                    }
+                }
+                Err(error) => return self.unreadable(cx, &error.to_string()),
+            }
+        }
+    }
+
+    fn unreadable(&mut self, cx: &mut Context<'_>, what: &str) {
+        let detail = format!("its answer is not what an engine says ({what}) while Entry waited for {}.", self.waits_for());
+        self.end(cx, Outcome::EngineUnavailable { detail });
+    }
+
+    fn opening_reply(&mut self, cx: &mut Context<'_>, reply: Reply) {
+        let State::Opening(state) = &mut self.state else { return };
+        let stage = std::mem::replace(&mut state.stage, Stage::Connecting);
+        match (stage, *cx.dialect) {
+            (Stage::Pinging, _) => match reply::read_ping(&reply) {
+                Ok(dialect) => {
+                    *cx.dialect = Some(dialect);
+                    self.locate(cx, dialect);
+                }
+                Err(error) => self.refused_by_engine(cx, error),
+            },
+            // Another session found the engine gone meanwhile; what it speaks is asked anew.
+            (_, None) => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
+            (Stage::Locating(mut search), Some(dialect)) => {
+                match search.answer(&cx.settings.locator, &dialect, &reply) {
+                    Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
+                    step => self.location_step(cx, dialect, search, step),
+                }
+            }
+            (Stage::Inspecting, Some(dialect)) => self.inspected(cx, dialect, &reply),
+            (Stage::Creating, Some(dialect)) => match reply::read_created(&reply) {
+                Ok(exec) => self.start(cx, dialect, exec),
+                Err(error) => self.refused_by_engine(cx, error),
+            },
+            (Stage::Starting(exec), Some(dialect)) => match begun(&reply) {
+                Ok(()) => self.started(cx, dialect, exec),
+                Err(error) => self.refused_by_engine(cx, error),
+            },
+            (Stage::Following { tty }, Some(dialect)) => match begun(&reply) {
+                Ok(()) => self.following(cx, dialect, tty, reply.framing),
+                // Drivers that send logs away cannot be read back; the container's own streams can be followed.
+                Err(EngineError { kind: Fault::LogsUnreadable, .. }) if reply.head.keeps_alive() => {
+                    let State::Opening(state) = &self.state else { return };
+                    let request = request::attach(&dialect, &state.container);
+                    self.ask(cx, Stage::Attaching { tty }, "POST", Expect::Stream, request);
+                }
+                Err(error) => self.refused_by_engine(cx, error),
+            },
+            (Stage::Attaching { tty }, Some(dialect)) => match begun(&reply) {
+                Ok(()) => self.following(cx, dialect, tty, reply.framing),
+                Err(error) => self.refused_by_engine(cx, error),
+            },
+            (Stage::Connecting, Some(_)) => self.unreadable(cx, "it spoke without being asked"),
+        }
+    }
+
+    /// The engine said no: negotiate again if it is about the version, else the session ends with its words.
+    fn refused_by_engine(&mut self, cx: &mut Context<'_>, error: EngineError) {
+        let State::Opening(state) = &mut self.state else { return };
+        if error.kind == Fault::VersionRefused && !state.renegotiated {
+            state.renegotiated = true;
+            *cx.dialect = None;
+            return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
+        }
+        self.end(cx, outcome_of(error));
+    }
+
+    fn locate(&mut self, cx: &mut Context<'_>, dialect: Dialect) {
+        let State::Opening(state) = &self.state else { return };
+        let (search, step) = cx.settings.locator.start(&state.target, &dialect);
+        self.location_step(cx, dialect, search, step);
+    }
+
+    fn location_step(&mut self, cx: &mut Context<'_>, dialect: Dialect, search: Search, step: Step) {
+        match step {
+            Step::Ask(request) => self.ask(cx, Stage::Locating(search), "GET", Expect::Whole, request),
+            Step::Found(Found { container }) => self.located(cx, dialect, container),
+            Step::Refused(LocateError::NotFound { detail } | LocateError::Ambiguous { detail }) => {
+                self.end(cx, Outcome::ContainerNotFound { detail });
+            }
+            Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
+        }
+    }
+
+    fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
+        let by_name = self.asked_by_name();
+        let State::Opening(state) = &mut self.state else { return };
+        state.container = container;
+        if self.action == Action::Attach || (by_name && !cx.settings.allow_container.permits_all()) {
+            let request = request::inspect_container(&dialect, &state.container);
+            self.ask(cx, Stage::Inspecting, "GET", Expect::Whole, request);
+        } else {
+            self.create(cx, dialect);
+        }
+    }
+
+    fn asked_by_name(&self) -> bool {
+        matches!(&self.state, State::Opening(state) if matches!(state.target, Target::Container(_)))
+    }
+
+    fn inspected(&mut self, cx: &mut Context<'_>, dialect: Dialect, reply: &Reply) {
+        let by_name = self.asked_by_name();
+        let container = match reply::read_container(reply) {
+            Ok(container) => container,
+            Err(error) => return self.refused_by_engine(cx, error),
+        };
+        // What was asked for may be the start of an id; what counts is the name of what it means.
+        if by_name && !cx.settings.allow_container.permits(&container.name) {
+            let detail = "This container may not be entered by name; ask the operator for --allow-container.";
+            return self.end(cx, Outcome::Refused { detail: detail.to_owned() });
+        }
+        let State::Opening(state) = &mut self.state else { return };
+        state.container.clone_from(&container.id);
+        if self.action == Action::Enter {
+            return self.create(cx, dialect);
+        }
+        // Following a stopped container would hang for ever.
+        if !container.running {
+            let detail = "The container is not running.".to_owned();
+            return self.end(cx, Outcome::ContainerNotRunning { detail });
+        }
+        let tail = state.hello.tail.unwrap_or(cx.settings.attach_tail_lines);
+        let request = request::follow_logs(&dialect, &state.container, Some(tail));
+        self.ask(cx, Stage::Following { tty: container.tty }, "GET", Expect::Stream, request);
+    }
+
+    fn create(&mut self, cx: &mut Context<'_>, dialect: Dialect) {
+        let id = self.id;
+        let State::Opening(state) = &self.state else { return };
+        let (command, environment) = (state.command(&dialect), state.environment(id));
+        let spec = state.spec(&command, &environment);
+        let request = request::create_exec(&dialect, &state.container, &spec);
+        self.ask(cx, Stage::Creating, "POST", Expect::Whole, request);
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
+        let State::Opening(state) = &mut self.state else { return };
+        let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
+        state.started_with = state.size;
+        // An engine that takes no size with the start takes one beside it: it waits until the process is there.
+        if let (Some(size), true) = (state.size, state.hello.tty && dialect.resizes_beside_start()) {
+            state.resizing = true;
+            cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
+        }
+        self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
+    }
+
+    fn started(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
+        let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+        state.stage = Stage::Starting(exec);
+        let (began, size, started_with, resizing) = (state.began, state.size, state.started_with, state.resizing);
+        let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
+        let reads_input = state.hello.tty || state.hello.stdin;
+        let Some(stay) = state.into_stay(Some(dialect)) else { return };
+        self.tell_opened(cx, began, &stay);
+        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
+        // Only now: what reaches Docker before its head is lost.
+        streaming.input(cx, &typed);
+        if stdin_ended {
+            streaming.end_input(cx);
+        }
+        if let Some(size) = size {
+            streaming.resize(cx, size);
+        }
+        self.state = State::Streaming(streaming);
+    }
+
+    fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
+        let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+        let Opening { began, container, .. } = *state;
+        let stay = Stay { exec: None, container, user: None, dialect, tty, shell: false };
+        self.tell_opened(cx, began, &stay);
+        self.state = State::Streaming(Streaming::attach(stay, framing));
+    }
+
+    fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
+        cx.effects
+            .push(Effect::Tell(Event::Opened { container: stay.container.clone(), after: cx.now - began }));
+        if self.codec == Codec::V1 {
+            let opened = Opened { session: self.id.to_string(), container: stay.container.clone() };
+            let response = ResponseMessage {
+                msg_type: ResponseType::Opened as i32,
+                opened: Some(opened),
+                ..ResponseMessage::default()
+            };
+            send(self.codec, cx, response);
+        }
+    }
+}
+
+impl Opening {
+    /// The client's command, or a shell: bash where there is one, else sh, without asking the engine first.
+    fn command(&self, dialect: &Dialect) -> Vec<String> {
+        if !self.hello.command.is_empty() {
+            return self.hello.command.clone();
+        }
+        let mut script = String::new();
+        if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
+            // The resize beside the start may come after the first prompt; this cannot.
+            script = format!("stty cols {} rows {} 2>/dev/null\n", size.columns, size.rows);
+        }
+        script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");
+        ["sh", "-c", &script].map(str::to_owned).to_vec()
+    }
+
+    fn environment(&self, id: super::SessionId) -> Vec<String> {
+        // The mark by which the session's processes are found again; of a fixed length, since it is found by prefix.
+        let mut environment = vec![format!("ENTRY_SESSION={id}")];
+        if self.hello.tty {
+            let plain = |byte: u8| byte.is_ascii_graphic();
+            let term = Some(self.hello.term.as_str())
+                .filter(|term| !term.is_empty() && term.len() <= config::TERM_BYTES_MAX && term.bytes().all(plain))
+                .unwrap_or(DEFAULT_TERM);
+            environment.push(format!("TERM={term}"));
+        }
+        environment.extend(self.hello.environment.iter().cloned());
+        environment
+    }
+
+    fn spec<'a>(&'a self, command: &'a [String], environment: &'a [String]) -> ExecSpec<'a> {
+        let given = |text: &'a String| (!text.is_empty()).then_some(text.as_str());
+        ExecSpec {
+            command,
+            tty: self.hello.tty,
+            stdin: self.hello.tty || self.hello.stdin,
+            user: given(&self.hello.user),
+            workdir: given(&self.hello.workdir),
+            environment,
+            size: self.size,
+        }
+    }
+}
+
+/// What the client asks for, or what is wrong with it and what to do.
+fn wanted_target(hello: &Hello) -> Result<Target, String> {
+    let clean = |text: &String| !text.contains('\0');
+    if !hello.command.iter().chain(&hello.environment).chain([&hello.user, &hello.workdir]).all(clean) {
+        return Err("A command, user, directory or environment variable holds a NUL byte.".to_owned());
+    }
+    if let Some(wrong) = hello.environment.iter().find(|item| item.find('=').is_none_or(|at| at == 0)) {
+        let name: String = wrong.chars().take(40).collect();
+        return Err(format!("An environment variable must be NAME=value; {} is not.", name.escape_debug()));
+    }
+    if !hello.container.is_empty() {
+        if !hello.app.is_empty() || !hello.proc.is_empty() {
+            return Err("Name either a container or app and proc, not both.".to_owned());
+        }
+        return Ok(Target::Container(hello.container.clone()));
+    }
+    if hello.app.is_empty() || hello.proc.is_empty() {
+        return Err("Name the app and the proc (app-name, proc-name), or a container.".to_owned());
+    }
+    Ok(Target::App { app: hello.app.clone(), proc: hello.proc.clone(), instance: hello.instance.clone() })
+}
+
+/// A hijacked or followed stream has begun.
+fn begun(reply: &Reply) -> Result<(), EngineError> {
+    if reply.status() == 101 { Ok(()) } else { reply::read_accepted(reply) }
+}
+
+/// How a session ends that the engine did not let begin.
+fn outcome_of(error: EngineError) -> Outcome {
+    let detail = error.text;
+    match error.kind {
+        Fault::ContainerNotFound | Fault::Ambiguous => Outcome::ContainerNotFound { detail },
+        Fault::NotRunning => Outcome::ContainerNotRunning { detail },
+        Fault::Paused => Outcome::ContainerPaused,
+        Fault::BadUser => Outcome::CouldNotStart { fault: StartFault::User, detail },
+        Fault::BadRequest => Outcome::CouldNotStart { fault: StartFault::Other, detail },
+        Fault::ExecNotFound => {
+            Outcome::ContainerNotRunning { detail: "The container ended while it was being entered.".to_owned() }
+        }
+        Fault::VersionRefused | Fault::Unreadable | Fault::LogsUnreadable | Fault::Engine => {
+            Outcome::EngineUnavailable { detail }
+        }
+    }
+}

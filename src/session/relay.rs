@@ -1,0 +1,174 @@
+//! Output on its way from the engine to the client: cut at character boundaries, framed for the client.
+//!
+//! In protobuf the bytes stay where they were read, and their headers are written into the free bytes in front of
+//! them; in JSON, and where that room is too small, they are copied. Knows bytes and lanes, no session.
+
+use super::Lane;
+use crate::wire::message::{Codec, Output, OutputHead, ResponseType, json_len, write_json};
+use crate::wire::stdcopy::{self, StdcopyError, Stream};
+use crate::wire::utf8::{self, Tail};
+use crate::wire::websocket::{Opcode, frame_head};
+use std::ops::Range;
+
+/// How the engine frames the stream, as decided by the Tty that was asked for, and the held incomplete characters.
+#[derive(Debug)]
+pub(super) enum Relay {
+    /// A terminal's output.
+    Raw(Tail),
+    /// stdout and stderr apart.
+    Multiplexed { decoder: stdcopy::Decoder, stdout: Tail, stderr: Tail },
+}
+
+impl Relay {
+    pub(super) fn new(tty: bool) -> Self {
+        if tty {
+            Relay::Raw(Tail::default())
+        } else {
+            Relay::Multiplexed {
+                decoder: stdcopy::Decoder::new(),
+                stdout: Tail::default(),
+                stderr: Tail::default(),
+            }
+        }
+    }
+
+    /// Hands each piece of output in `buffer[range]` to `piece`, with the start of the free bytes in front of it.
+    ///
+    /// # Errors
+    /// The stream is not what Docker's stream format allows.
+    pub(super) fn pieces(
+        &mut self,
+        buffer: &mut [u8],
+        free: &mut usize,
+        range: Range<usize>,
+        piece: &mut impl FnMut(&mut [u8], Piece<'_>),
+    ) -> Result<(), StdcopyError> {
+        match self {
+            Relay::Raw(tail) => piece(buffer, Piece { output: Output::Stdout, tail, free, range }),
+            Relay::Multiplexed { decoder, stdout, stderr } => {
+                let mut position = range.start;
+                while position < range.end {
+                    let (consumed, payload) = decoder.next(&buffer[position..range.end])?;
+                    if let Some((stream, payload)) = payload {
+                        let range = position + payload.start..position + payload.end;
+                        let (output, tail) = match stream {
+                            Stream::Stdin | Stream::Stdout => (Output::Stdout, &mut *stdout),
+                            Stream::Stderr | Stream::SystemError => (Output::Stderr, &mut *stderr),
+                        };
+                        piece(buffer, Piece { output, tail, free, range });
+                    }
+                    position += consumed;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next byte from the engine begins a frame; raw streams have none.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        match self {
+            Relay::Raw(_) => true,
+            Relay::Multiplexed { decoder, .. } => decoder.is_at_boundary(),
+        }
+    }
+
+    /// The stream has ended: what was held goes out as it is.
+    pub(super) fn flush(&mut self, codec: Codec, lane: &mut Lane) {
+        let tails = match self {
+            Relay::Raw(tail) => [(Output::Stdout, tail.take()), (Output::Stderr, Tail::default())],
+            Relay::Multiplexed { stdout, stderr, .. } => {
+                [(Output::Stdout, stdout.take()), (Output::Stderr, stderr.take())]
+            }
+        };
+        for (output, tail) in tails {
+            if !tail.is_empty() {
+                write_output(codec, &mut lane.bytes, output, tail.as_bytes());
+            }
+        }
+    }
+
+}
+
+/// A piece of output of one stream.
+pub(super) struct Piece<'a> {
+    pub(super) output: Output,
+    tail: &'a mut Tail,
+    /// Where the free bytes in front of the piece begin; moved behind the piece when it is sent.
+    free: &'a mut usize,
+    pub(super) range: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// Forgets the incomplete character before it, since its rest is not sent.
+    pub(super) fn forget_tail(&mut self) {
+        self.tail.take();
+    }
+
+    /// Sends the piece, but for an incomplete character at its end.
+    pub(super) fn send(self, codec: Codec, buffer: &mut [u8], scratch: &mut Vec<u8>, lane: &mut Lane) {
+        let Piece { output, tail, free, range } = self;
+        let held = tail.take();
+        let held_bytes = held.as_bytes();
+        let room = range.start - *free;
+        let in_place = codec != Codec::Json
+            && lane.bytes.is_empty()
+            && room >= held_bytes.len() + headers_bytes(output, held_bytes.len() + range.len());
+        if !in_place {
+            scratch.clear();
+            scratch.extend_from_slice(held_bytes);
+            scratch.extend_from_slice(&buffer[range.clone()]);
+            let cut = utf8::cut(scratch);
+            tail.set(&scratch[cut..]);
+            write_output(codec, &mut lane.bytes, output, &scratch[..cut]);
+            *free = range.end;
+            return;
+        }
+        let start = range.start - held_bytes.len();
+        buffer[start..range.start].copy_from_slice(held_bytes);
+        let end = start + utf8::cut(&buffer[start..range.end]);
+        tail.set(&buffer[end..range.end]);
+        if start == end {
+            return;
+        }
+        let message_head = OutputHead::new(output, end - start);
+        let message_head = message_head.as_bytes();
+        let frame = frame_head(Opcode::Binary, message_head.len() + (end - start));
+        let frame = frame.as_bytes();
+        let head = start - message_head.len() - frame.len();
+        buffer[head..head + frame.len()].copy_from_slice(frame);
+        buffer[head + frame.len()..start].copy_from_slice(message_head);
+        lane.push(buffer, head..end);
+        *free = end;
+    }
+}
+
+/// What the headers of a piece of `bytes` take at most; its cut may make them smaller.
+fn headers_bytes(output: Output, bytes: usize) -> usize {
+    let message_head = OutputHead::new(output, bytes).as_bytes().len();
+    frame_head(Opcode::Binary, message_head + bytes).as_bytes().len() + message_head
+}
+
+/// Appends one message of output, framed.
+pub(super) fn write_output(codec: Codec, out: &mut Vec<u8>, output: Output, content: &[u8]) {
+    if content.is_empty() {
+        return;
+    }
+    match codec {
+        Codec::Protobuf | Codec::V1 => {
+            let head = OutputHead::new(output, content.len());
+            let frame = frame_head(Opcode::Binary, head.as_bytes().len() + content.len());
+            out.extend_from_slice(frame.as_bytes());
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(content);
+        }
+        Codec::Json => {
+            let kind = match output {
+                Output::Stdout => ResponseType::Stdout,
+                Output::Stderr => ResponseType::Stderr,
+            };
+            let frame = frame_head(Opcode::Binary, json_len(kind, content.len()));
+            out.extend_from_slice(frame.as_bytes());
+            write_json(out, kind, content);
+        }
+    }
+}

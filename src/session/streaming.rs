@@ -1,0 +1,382 @@
+//! Both directions of an open session: output, input, sizes, and what a person should be told meanwhile.
+//!
+//! An idle session owns no buffer: everything here that does is boxed and rare.
+
+use super::closing::Settling;
+use super::relay::{Piece, Relay, write_output};
+use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay};
+use crate::config;
+use crate::engine::{WindowSize, reply, request};
+use crate::outcome::Outcome;
+use crate::wire::http::{BodyDecoder, BodyFraming, Reply};
+use crate::wire::message::{Codec, Output, Request, decode_request};
+use std::ops::Range;
+
+/// An open session.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    relay: Relay,
+    /// The HTTP framing of a followed log; a hijacked stream has none.
+    body: Option<Box<BodyDecoder>>,
+    pub(super) stay: Box<Stay>,
+    /// The first output, while it may be the engine's word that nothing was started.
+    held: Option<Box<Held>>,
+    /// Only for attach.
+    viewer: Option<Box<Viewer>>,
+    /// Since when the container is known to be paused.
+    paused_since: Option<Box<Millis>>,
+    size: Option<WindowSize>,
+    /// A resize is under way.
+    resizing: bool,
+    /// The size changed while a resize was under way: only the last one matters.
+    resize_again: bool,
+    input_open: bool,
+    /// Nothing has come from the process yet.
+    fresh: bool,
+    /// Something was typed since the last output.
+    unanswered: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    until: Millis,
+}
+
+/// What an attached viewer has missed.
+#[derive(Debug, Default)]
+struct Viewer {
+    skipping: bool,
+    lines: u64,
+}
+
+/// How engines begin the text that stands in the stream where a process could not be started.
+const START_FAILURES: [&[u8]; 6] =
+    [b"OCI runtime ", b"Error: ", b"exec command ", b"Exec command ", b"crun: ", b"runc "];
+
+/// What a piece of the engine's stream led to.
+enum Flow {
+    Open,
+    /// The stream said itself that it is over.
+    Ended,
+    /// The stream breaks its own rules.
+    Broken(String),
+}
+
+impl Streaming {
+    pub(super) fn exec(stay: Stay, input_open: bool, size: Option<WindowSize>, resizing: bool) -> Self {
+        Streaming {
+            relay: Relay::new(stay.tty),
+            body: None,
+            stay: Box::new(stay),
+            held: None,
+            viewer: None,
+            paused_since: None,
+            size,
+            resizing,
+            resize_again: false,
+            input_open,
+            fresh: true,
+            unanswered: false,
+        }
+    }
+
+    pub(super) fn attach(stay: Stay, framing: BodyFraming) -> Self {
+        let body = match framing {
+            BodyFraming::UntilClose | BodyFraming::Empty => None,
+            BodyFraming::Chunked | BodyFraming::Length(_) => Some(Box::new(BodyDecoder::new(framing))),
+        };
+        let viewer = Some(Box::default());
+        Streaming { body, viewer, fresh: false, ..Streaming::exec(stay, false, None, false) }
+    }
+
+    pub(super) fn deadline(&self) -> Millis {
+        self.held.as_ref().map_or(Millis::MAX, |held| held.until)
+    }
+
+    /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
+    pub(super) fn wants_engine(&self, client_backlog: usize) -> bool {
+        client_backlog == 0 || self.viewer.is_some()
+    }
+
+    /// Bytes for the process, copied; for what was typed ahead.
+    pub(super) fn input(&mut self, cx: &mut Context<'_>, content: &[u8]) {
+        if self.input_open && !content.is_empty() {
+            self.unanswered = true;
+            cx.to_engine.bytes.extend_from_slice(content);
+        }
+    }
+
+    /// The end of stdin. On a terminal that is a key (^D): half closing would end the whole stream, and not the
+    /// process.
+    pub(super) fn end_input(&mut self, cx: &mut Context<'_>) {
+        if !self.input_open {
+            return;
+        }
+        self.input_open = false;
+        if self.stay.tty {
+            cx.to_engine.bytes.push(0x04);
+        } else {
+            cx.effects.push(Effect::FinishEngineInput);
+        }
+    }
+
+    pub(super) fn resize(&mut self, cx: &mut Context<'_>, size: WindowSize) {
+        if !self.stay.tty || self.stay.exec.is_none() || self.size == Some(size) {
+            return;
+        }
+        self.size = Some(size);
+        if self.resizing {
+            self.resize_again = true;
+        } else {
+            self.call_resize(cx);
+        }
+    }
+
+    fn call_resize(&mut self, cx: &mut Context<'_>) {
+        if let (Some(exec), Some(size)) = (&self.stay.exec, self.size) {
+            self.resizing = true;
+            cx.call(Call::Resize, request::resize_exec(&self.stay.dialect, exec, size));
+        }
+    }
+
+    /// Bytes of the engine. Whether the stream goes on is for the session to see.
+    fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
+        self.unanswered = false;
+        self.paused_since = None;
+        if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()]) {
+            return Flow::Open;
+        }
+        self.release_held(codec, cx);
+        self.relay(codec, cx, buffer, range)
+    }
+
+    /// Keeps first output that looks like the engine's word that nothing was started, until it is known what it is.
+    fn hold_failure(&mut self, now: Millis, bytes: &[u8]) -> bool {
+        let at_boundary = !self.stay.tty && self.relay.is_at_boundary();
+        let text = if at_boundary { bytes.get(8..).unwrap_or_default() } else { bytes };
+        if text.is_empty() {
+            // A frame's header alone: the next bytes decide.
+            return false;
+        }
+        self.fresh = false;
+        let suspicious = START_FAILURES.iter().any(|beginning| text.starts_with(beginning));
+        if suspicious && bytes.len() <= config::START_FAILURE_BYTES_MAX {
+            let until = now + config::START_FAILURE_MILLISECONDS;
+            self.held = Some(Box::new(Held { bytes: bytes.to_vec(), until }));
+        }
+        self.held.is_some()
+    }
+
+    /// What was held was output after all.
+    fn release_held(&mut self, codec: Codec, cx: &mut Context<'_>) {
+        if let Some(mut held) = self.held.take() {
+            let range = 0..held.bytes.len();
+            // Nothing is free in front of these bytes, so they are copied; a broken stream shows at its next bytes.
+            let _ = self.relay(codec, cx, &mut held.bytes, range);
+            cx.to_client.detach(&held.bytes);
+        }
+    }
+
+    fn relay(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
+        let Streaming { relay, body, viewer, .. } = self;
+        let Context { to_client, scratch, client_backlog, .. } = cx;
+        let mut viewer = viewer.as_deref_mut();
+        let mut deliver = |buffer: &mut [u8], mut piece: Piece<'_>| {
+            if let Some(viewer) = &mut viewer
+                && !viewer.admits(codec, buffer, &mut piece, *client_backlog, to_client)
+            {
+                return;
+            }
+            piece.send(codec, buffer, scratch, to_client);
+        };
+        // A range that starts at 0 has no free bytes in front of it.
+        let mut free = 0;
+        let Some(body) = body else {
+            return match relay.pieces(buffer, &mut free, range, &mut deliver) {
+                Ok(()) => Flow::Open,
+                Err(error) => Flow::Broken(error.to_string()),
+            };
+        };
+        let mut position = range.start;
+        while position < range.end {
+            let step = match body.next(&buffer[position..range.end]) {
+                Ok(step) => step,
+                Err(error) => return Flow::Broken(error.to_string()),
+            };
+            let payload = position + step.payload.start..position + step.payload.end;
+            if !payload.is_empty()
+                && let Err(error) = relay.pieces(buffer, &mut free, payload, &mut deliver)
+            {
+                return Flow::Broken(error.to_string());
+            }
+            if step.done {
+                return Flow::Ended;
+            }
+            if step.consumed == 0 {
+                return Flow::Open;
+            }
+            position += step.consumed;
+        }
+        Flow::Open
+    }
+
+    /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word.
+    pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) {
+        if let Some(viewer) = &mut self.viewer
+            && cx.client_backlog == 0
+        {
+            viewer.confess(codec, cx.to_client);
+        }
+        if self.unanswered || self.paused_since.is_some() {
+            self.unanswered = false;
+            cx.call(Call::ProbePaused, request::inspect_container(&self.stay.dialect, &self.stay.container));
+        }
+    }
+}
+
+impl Viewer {
+    /// Whether the piece, or what is left of it, goes to the viewer.
+    fn admits(
+        &mut self,
+        codec: Codec,
+        buffer: &[u8],
+        piece: &mut Piece<'_>,
+        backlog: usize,
+        lane: &mut super::Lane,
+    ) -> bool {
+        if !self.skipping && backlog + lane.bytes.len() <= config::VIEWER_BACKLOG_BYTES_MAX {
+            return true;
+        }
+        if !self.skipping {
+            self.skipping = true;
+            piece.forget_tail();
+        }
+        let bytes = &buffer[piece.range.clone()];
+        let line_end = bytes.iter().position(|byte| *byte == b'\n');
+        match line_end {
+            // Go on with a whole line once everything before it has been taken.
+            Some(at) if backlog == 0 => {
+                self.lines += 1;
+                piece.range.start += at + 1;
+                self.confess(codec, lane);
+                !piece.range.is_empty()
+            }
+            Some(_) | None => {
+                self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                false
+            }
+        }
+    }
+
+    /// Tells the viewer how much was skipped.
+    fn confess(&mut self, codec: Codec, lane: &mut super::Lane) {
+        if self.skipping {
+            let text = format!(
+                "\r\n\x1b[31m>>> {} lines were skipped: this viewer reads too slowly.\x1b[0m\r\n",
+                self.lines
+            );
+            write_output(codec, &mut lane.bytes, Output::Stderr, text.as_bytes());
+            *self = Viewer::default();
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn output_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        match state.output(self.codec, cx, buffer, range) {
+            Flow::Open => {}
+            Flow::Ended => self.stream_ended(cx),
+            Flow::Broken(what) => {
+                let detail = format!("its stream cannot be read: {what}");
+                self.end(cx, Outcome::EngineLost { detail });
+            }
+        }
+    }
+
+    pub(super) fn streaming_message(&mut self, cx: &mut Context<'_>, buffer: &[u8], range: Range<usize>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let message = &buffer[range.clone()];
+        let size = match decode_request(self.codec, message, cx.scratch) {
+            Ok(Request::Plain(content)) => {
+                if state.input_open && !content.is_empty() {
+                    state.unanswered = true;
+                    if self.codec == Codec::Json {
+                        cx.to_engine.bytes.extend_from_slice(content);
+                    } else {
+                        // The content goes out from where it lies in the frame.
+                        let start = range.start + (content.as_ptr().addr() - message.as_ptr().addr());
+                        cx.to_engine.push(buffer, start..start + content.len());
+                    }
+                }
+                None
+            }
+            Ok(Request::Winch(size)) => size,
+            Ok(Request::StdinEnd) => return state.end_input(cx),
+            Ok(Request::Hello(_) | Request::Unknown) => None,
+            Err(error) => {
+                return self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 });
+            }
+        };
+        if let Some((columns, rows)) = size {
+            state.resize(cx, WindowSize { columns, rows });
+        }
+    }
+
+    pub(super) fn streaming_reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        match call {
+            Call::Resize => {
+                // A refusal means that the process is gone or going: its end tells itself.
+                state.resizing = false;
+                if std::mem::take(&mut state.resize_again) {
+                    state.call_resize(cx);
+                }
+            }
+            Call::ProbePaused => self.paused_probed(cx, reply),
+            Call::InspectExec | Call::InspectContainer | Call::ReapCreate | Call::ReapStart => {}
+        }
+    }
+
+    fn paused_probed(&mut self, cx: &mut Context<'_>, reply: Result<Reply, CallError>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        // An engine that does not answer now is no reason to end anything: its stream tells when it is gone.
+        let Some(container) = reply.ok().and_then(|reply| reply::read_container(&reply).ok()) else { return };
+        let limit = cx.settings.paused_milliseconds_max;
+        match (container.paused, state.paused_since.as_deref()) {
+            (true, None) => {
+                state.paused_since = Some(Box::new(cx.now));
+                let seconds = limit / 1000;
+                let text = format!(
+                    "\r\n\x1b[31m>>> The container is paused. What you type waits; the session ends if it stays \
+                     paused for {seconds} s.\x1b[0m\r\n"
+                );
+                write_output(self.codec, &mut cx.to_client.bytes, Output::Stderr, text.as_bytes());
+            }
+            (true, Some(since)) if cx.now - since >= limit => self.end(cx, Outcome::ContainerPaused),
+            (true, Some(_)) | (false, None) => {}
+            (false, Some(_)) => state.paused_since = None,
+        }
+    }
+
+    pub(super) fn streaming_timer(&mut self, cx: &mut Context<'_>) {
+        if let State::Streaming(state) = &mut self.state {
+            state.release_held(self.codec, cx);
+        }
+    }
+
+    /// The engine's stream is over: everything it gave has been passed on; how it ended must be asked.
+    pub(super) fn stream_ended(&mut self, cx: &mut Context<'_>) {
+        let State::Streaming(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+        cx.effects.push(Effect::CloseEngine);
+        let failure = state.held.take().map(|held| held.bytes);
+        if failure.is_none() {
+            state.relay.flush(self.codec, cx.to_client);
+        }
+        if let Some(viewer) = &mut state.viewer {
+            viewer.confess(self.codec, cx.to_client);
+        }
+        self.settle(cx, Settling::new(*state.stay, state.relay, failure, cx.now));
+    }
+}
