@@ -34,7 +34,9 @@ fn main() {
             (demo.url(), "demo")
         }
     };
-    let Ok(Address::Unix(socket)) = Address::parse(&url) else { panic!("{url}: this bench wants a unix socket") };
+    let Ok(Address::Unix(socket)) = Address::parse(&url) else {
+        panic!("{url}: this bench wants a unix socket")
+    };
     let server = Server::start(&Config {
         listen: ([127, 0, 0, 1], 0).into(),
         engine: Address::Unix(socket.clone()),
@@ -146,11 +148,8 @@ fn prompt_through(gateway: std::net::SocketAddr, container: &str) -> Duration {
         ..Hello::default()
     };
     let say = |kind: RequestType, content: &[u8], hello: Option<Hello>| {
-        let message = RequestMessage {
-            msg_type: kind as i32,
-            content: content.to_vec(),
-            hello: hello.map(Box::new),
-        };
+        let message =
+            RequestMessage { msg_type: kind as i32, content: content.to_vec(), hello: hello.map(Box::new) };
         tungstenite::Message::binary(message.encode_to_vec())
     };
     socket.send(say(RequestType::Hello, b"", Some(hello))).expect("hello");
