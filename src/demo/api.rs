@@ -304,7 +304,8 @@ fn attach(engine: &Engine, mut connection: Connection, request: &Request, versio
 
 fn attach_to(container: &Container, mut connection: Connection, request: &Request, version: Version) {
     let (stdin, stdout, stderr) = (request.flag("stdin"), request.flag("stdout"), request.flag("stderr"));
-    let future = request.flag("stream");
+    let input = container.input().filter(|_| stdin && request.flag("stream"));
+    let future = request.flag("stream") && (input.is_some() || stdout || stderr);
     let Ok((shown, tap)) = container.view(stdout, stderr, request.flag("logs"), future) else { return };
     let head = stream_head(request, version, !container.settings.tty, "");
     if connection.head_in_pieces(&head).is_ok() && connection.write(&shown).is_ok() {
@@ -314,7 +315,7 @@ fn attach_to(container: &Container, mut connection: Connection, request: &Reques
             delivered: true,
         };
         let pump = Pump {
-            input: container.input().filter(|_| stdin && future),
+            input,
             at_input_end: AtInputEnd::EndStream,
             outputs: vec![output],
             framed: false,
