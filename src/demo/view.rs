@@ -20,7 +20,8 @@ pub(super) fn version() -> Value {
     json!({
         "Platform": { "Name": "Entry embedded engine" },
         "Components": [{ "Name": "Engine", "Version": version, "Details": {
-            "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux" } }],
+            "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux",
+            "Arch": std::env::consts::ARCH } }],
         "Version": version,
         "ApiVersion": API_VERSION,
         "MinAPIVersion": MIN_API_VERSION,

@@ -184,6 +184,11 @@ fn start_failures_are_stream_text() {
     let engine =
         engine_with(vec![DemoContainer { missing: vec!["bash".to_owned()], ..DemoContainer::default() }]);
     let start = "OCI runtime exec failed: exec failed: unable to start container process: ";
+    // A program that the kernel refuses.
+    let script = std::env::temp_dir().join(format!("entry-demo-script-{}", std::process::id()));
+    std::fs::write(&script, "#!/nosuch\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
     for (command, directory, code, text) in [
         ("nosuchcmd", None, 127, "exec: \"nosuchcmd\": executable file not found in $PATH\r\n"),
         ("/nosuchcmd", None, 127, "exec: \"/nosuchcmd\": stat /nosuchcmd: no such file or directory\r\n"),
@@ -197,7 +202,8 @@ fn start_failures_are_stream_text() {
             127,
             "chdir to cwd (\"/nosuch\") set in config.json failed: no such file or directory\r\n",
         ),
-        ("true", Some("etc"), 128, "Cwd must be an absolute path\r\n"),
+        ("true", Some("etc"), 128, "OCI runtime exec failed: exec failed: Cwd must be an absolute path\r\n"),
+        (script, None, 255, &format!("exec {script}: no such file or directory\r\n")),
     ] {
         for tty in [true, false] {
             let mut client = Client::to(&engine);
@@ -207,12 +213,14 @@ fn start_failures_are_stream_text() {
             client.start(&id, &json!({"Tty": tty}));
             let bytes = client.rest();
             let said = if tty { String::from_utf8(bytes).unwrap() } else { demultiplex(&bytes).0 };
-            assert_eq!(said, format!("{start}{text}"));
+            let is_whole = text.contains("exec failed") || code == 255;
+            assert_eq!(said, format!("{}{text}", if is_whole { "" } else { start }));
             let inspect = inspect(&engine, &id);
             let is = (&inspect["Running"], &inspect["ExitCode"], &inspect["Pid"]);
             assert_eq!(is, (&json!(false), &json!(code), &json!(0)), "{command}");
         }
     }
+    std::fs::remove_file(script).unwrap();
 }
 
 #[test]
