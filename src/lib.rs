@@ -13,9 +13,15 @@
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
 //! [`outcome`], [`sys`] (the only unsafe code).
 
+pub mod client;
+pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod gateway;
 pub mod locate;
+pub mod logging;
 pub mod outcome;
+pub mod serve;
+pub mod session;
 pub mod sys;
 pub mod wire;

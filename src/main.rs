@@ -1,2 +1,40 @@
-//! Arguments to subcommand; the only file that exits the process.
-fn main() {}
+//! Arguments → subcommand; the only file that exits the process.
+
+use entry::outcome::Action;
+use std::io::Write;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Enter your own containers from a terminal or a browser.
+
+Usage:
+  entry enter [OPTIONS] APP PROC [INSTANCE] [-- COMMAND…]   a shell or a command in a container
+  entry attach [OPTIONS] APP PROC [INSTANCE]                what a container says
+  entry serve [OPTIONS]                                     the gateway
+  entry demo [-- COMMAND…]                                  try it on this machine, without Docker
+
+entry SUBCOMMAND --help tells more.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let subcommand = arguments.next().unwrap_or_default();
+    match subcommand.to_str() {
+        Some("enter") => entry::client::main(Action::Enter, lexopt::Parser::from_args(arguments)).into(),
+        Some("attach") => entry::client::main(Action::Attach, lexopt::Parser::from_args(arguments)).into(),
+        Some("demo") => entry::demo::command::main(arguments).into(),
+        Some("serve") => entry::serve::main(arguments).into(),
+        Some("help" | "--help" | "-h") => {
+            let _ = std::io::stdout().write_all(USAGE.as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let mut stderr = std::io::stderr();
+            if !subcommand.is_empty() {
+                let _ = writeln!(stderr, "entry: there is no subcommand {}.", subcommand.display());
+            }
+            let _ = stderr.write_all(USAGE.as_bytes());
+            ExitCode::from(2)
+        }
+    }
+}

@@ -175,7 +175,7 @@ impl Outcome {
             Outcome::ContainerRemoved => 4410,
             Outcome::ContainerPaused => 4423,
             Outcome::EngineUnavailable { .. } => 1013,
-            Outcome::EngineLost { .. } => 1014,
+            Outcome::EngineLost { .. } => 4502,
             Outcome::TimedOut { .. } => 4408,
             Outcome::ProtocolError { close_code, .. } => *close_code,
             Outcome::BadRequest { .. } => 4400,

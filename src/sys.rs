@@ -335,3 +335,33 @@ pub fn wait_ready(watches: &mut [Watch<'_>], timeout: Option<Duration>) -> io::R
     }
     Ok(())
 }
+
+/// Whether this process ignores a signal, because its parent did (`nohup`).
+pub fn is_signal_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction is plain data, for which zeros are valid; without a new action the call only fills it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        check(libc::sigaction(signal, std::ptr::null(), &raw mut action)).is_ok()
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Waits until a descriptor that somebody made non-blocking can be read (or written) again.
+///
+/// # Errors
+/// The descriptor is not open.
+pub fn wait_until_ready(fd: BorrowedFd<'_>, for_writing: bool) -> io::Result<()> {
+    let mut wanted = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: if for_writing { libc::POLLOUT } else { libc::POLLIN },
+        revents: 0,
+    };
+    loop {
+        // SAFETY: one whole pollfd that lives through the call.
+        match check(unsafe { libc::poll(&raw mut wanted, 1, -1) }) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -18,6 +18,7 @@
 
 mod api;
 mod census;
+pub mod command;
 mod container;
 mod exec;
 mod http;

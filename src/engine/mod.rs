@@ -82,6 +82,12 @@ impl Dialect {
     pub fn knows_console_size(&self) -> bool {
         !self.podman && self.version >= ApiVersion { major: 1, minor: 42 }
     }
+
+    /// The engine takes no window size with the start, but a resize sent together with the start waits for the
+    /// process: Docker before API 1.42. Podman takes a size of its own kind, and refuses such a resize.
+    pub fn resizes_beside_start(&self) -> bool {
+        !self.podman && !self.knows_console_size()
+    }
 }
 
 /// The id of an exec instance, as the engine gave it: safe in a path and bounded.

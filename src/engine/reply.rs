@@ -101,6 +101,8 @@ pub fn read_exec(reply: &Reply) -> Result<ExecState, EngineError> {
 pub struct ContainerState {
     /// The full id.
     pub id: String,
+    /// Its name, without the leading slash that engines put before it.
+    pub name: String,
     /// It runs, perhaps paused or between two restarts.
     pub running: bool,
     /// Its processes are frozen: streams hang without an end.
@@ -123,6 +125,7 @@ pub fn read_container(reply: &Reply) -> Result<ContainerState, EngineError> {
     let told: ContainerInspect = body(reply, Subject::Container)?;
     Ok(ContainerState {
         id: container_id(reply, told.id)?,
+        name: told.name.trim_start_matches('/').to_owned(),
         running: told.state.running,
         paused: told.state.paused,
         restarting: told.state.restarting,
@@ -190,6 +193,8 @@ struct ExecInspect {
 struct ContainerInspect {
     #[serde(rename = "Id")]
     id: String,
+    #[serde(rename = "Name", default)]
+    name: String,
     #[serde(rename = "State")]
     state: State,
     #[serde(rename = "Config")]
@@ -365,6 +370,7 @@ mod tests {
         );
         let expected = ContainerState {
             id: HASH.to_owned(),
+            name: "web".to_owned(),
             running: false,
             paused: false,
             restarting: false,

@@ -99,7 +99,12 @@ impl Session {
         self.settled(cx, outcome);
     }
 
-    pub(super) fn settling_reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+    pub(super) fn settling_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
         let State::Settling(state) = &mut self.state else { return };
         let reply = match reply {
             Ok(reply) => reply,
@@ -131,10 +136,10 @@ impl Session {
                 return state.again(cx.now, "it closed the stream while the process still runs".to_owned());
             }
         };
-        if exec.never_ran(state.stay.dialect.podman)
-            && let Some(text) = &state.failure
-        {
-            let text = plain_text(&mut state.relay, text);
+        let podman = state.stay.dialect.podman;
+        // On Podman a process that ran may look the same; there the text decides too.
+        if exec.never_ran(podman) && (state.failure.is_some() || !podman) {
+            let text = plain_text(&mut state.relay, state.failure.as_deref().unwrap_or_default());
             let fault = start_fault(reply::read_start_failure(&text, code), state.stay.shell);
             let detail = one_line(&text);
             return self.settled(cx, Outcome::CouldNotStart { fault, detail });

@@ -287,6 +287,11 @@ impl Session {
         }
     }
 
+    /// It waits for the engine leg that it asked for.
+    pub fn wants_engine_leg(&self) -> bool {
+        matches!(&self.state, State::Opening(_))
+    }
+
     /// Bytes of the client arrived in `buffer[range]`; all of them are consumed.
     pub fn client_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
         match &self.state {
@@ -443,6 +448,16 @@ impl Session {
             }
             State::Closing(_) | State::Gone => {}
         }
+    }
+
+    /// The driver caught a panic in this session: it ends, and nothing of its state is trusted any more.
+    pub fn fail(&mut self, cx: &mut Context<'_>) {
+        self.state = State::Gone;
+        self.reaping = None;
+        self.next_ping = Millis::MAX;
+        cx.effects.push(Effect::CloseEngine);
+        cx.effects.push(Effect::CloseClient);
+        cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug }));
     }
 
     /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.

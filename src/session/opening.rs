@@ -10,7 +10,9 @@ use crate::engine::reply::{EngineError, Fault};
 use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
 use crate::locate::{Found, LocateError, Search, Step, Target};
 use crate::outcome::{Action, Outcome, StartFault};
-use crate::wire::http::{self, BodyFraming, Expect, HttpError, Reply, ReplyReader, RequestHead, write_response};
+use crate::wire::http::{
+    self, BodyFraming, Expect, HttpError, Reply, ReplyReader, RequestHead, write_response,
+};
 use crate::wire::message::{
     Codec, DEFAULT_TERM, ENTRY_V1, Hello, Opened, Request, ResponseMessage, ResponseType, decode_json_hello,
     decode_request,
@@ -70,9 +72,13 @@ enum Stage {
     Creating,
     Starting(ExecId),
     /// The container's log was asked for.
-    Following { tty: bool },
+    Following {
+        tty: bool,
+    },
     /// The log cannot be read, so the container's own streams were asked for.
-    Attaching { tty: bool },
+    Attaching {
+        tty: bool,
+    },
 }
 
 impl Stage {
@@ -333,7 +339,14 @@ impl Session {
         }
     }
 
-    fn ask(&mut self, cx: &mut Context<'_>, stage: Stage, method: &'static str, expect: Expect, request: Vec<u8>) {
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        stage: Stage,
+        method: &'static str,
+        expect: Expect,
+        request: Vec<u8>,
+    ) {
         let State::Opening(state) = &mut self.state else { return };
         state.stage = stage;
         state.reader =
@@ -369,7 +382,10 @@ impl Session {
     }
 
     fn unreadable(&mut self, cx: &mut Context<'_>, what: &str) {
-        let detail = format!("its answer is not what an engine says ({what}) while Entry waited for {}.", self.waits_for());
+        let detail = format!(
+            "its answer is not what an engine says ({what}) while Entry waited for {}.",
+            self.waits_for()
+        );
         self.end(cx, Outcome::EngineUnavailable { detail });
     }
 
@@ -513,7 +529,8 @@ impl Session {
     fn started(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
         let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         state.stage = Stage::Starting(exec);
-        let (began, size, started_with, resizing) = (state.began, state.size, state.started_with, state.resizing);
+        let (began, size, started_with, resizing) =
+            (state.began, state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
         let Some(stay) = state.into_stay(Some(dialect)) else { return };
@@ -574,7 +591,9 @@ impl Opening {
         if self.hello.tty {
             let plain = |byte: u8| byte.is_ascii_graphic();
             let term = Some(self.hello.term.as_str())
-                .filter(|term| !term.is_empty() && term.len() <= config::TERM_BYTES_MAX && term.bytes().all(plain))
+                .filter(|term| {
+                    !term.is_empty() && term.len() <= config::TERM_BYTES_MAX && term.bytes().all(plain)
+                })
                 .unwrap_or(DEFAULT_TERM);
             environment.push(format!("TERM={term}"));
         }
@@ -632,9 +651,9 @@ fn outcome_of(error: EngineError) -> Outcome {
         Fault::Paused => Outcome::ContainerPaused,
         Fault::BadUser => Outcome::CouldNotStart { fault: StartFault::User, detail },
         Fault::BadRequest => Outcome::CouldNotStart { fault: StartFault::Other, detail },
-        Fault::ExecNotFound => {
-            Outcome::ContainerNotRunning { detail: "The container ended while it was being entered.".to_owned() }
-        }
+        Fault::ExecNotFound => Outcome::ContainerNotRunning {
+            detail: "The container ended while it was being entered.".to_owned(),
+        },
         Fault::VersionRefused | Fault::Unreadable | Fault::LogsUnreadable | Fault::Engine => {
             Outcome::EngineUnavailable { detail }
         }

@@ -41,7 +41,12 @@ impl Session {
         }));
     }
 
-    pub(super) fn reaping_reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+    pub(super) fn reaping_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
         let Some(reaping) = &self.reaping else { return };
         let trouble = match (call, reply) {
             (Call::ReapCreate, Ok(reply)) => match reply::read_created(&reply) {

@@ -86,7 +86,6 @@ impl Relay {
             }
         }
     }
-
 }
 
 /// A piece of output of one stream.

@@ -324,7 +324,12 @@ impl Session {
         }
     }
 
-    pub(super) fn streaming_reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+    pub(super) fn streaming_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
         let State::Streaming(state) = &mut self.state else { return };
         match call {
             Call::Resize => {

@@ -160,6 +160,11 @@ impl Decoder {
         }
     }
 
+    /// From the next message on, allows messages of up to this many bytes.
+    pub fn set_message_bytes_max(&mut self, message_bytes_max: u32) {
+        self.message_bytes_max = message_bytes_max;
+    }
+
     /// Reads at most one frame, or what is there of it: how many bytes of `buffer` were used and what they
     /// said. Ranges are relative to `buffer`.
     ///

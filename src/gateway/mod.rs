@@ -1,0 +1,537 @@
+//! The shell around the sessions: the only code that knows mio, sockets and the clock.
+//!
+//! One [`Gateway`] a thread; listeners share the port, sessions never move. The order of a turn:
+//! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
+
+mod buffers;
+mod listener;
+mod probe;
+mod server;
+mod slab;
+mod socket;
+mod timer;
+mod upstream;
+
+pub use server::Server;
+
+use crate::config::{self, Settings};
+use crate::engine::{Address, Dialect};
+use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::wire::http::Reply;
+use buffers::Pool;
+use listener::Listener;
+use mio::{Events, Poll, Token};
+use slab::{Key, Slab};
+use socket::{Endpoint, Filled, Leg, Socket};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use timer::Wheel;
+use upstream::Upstream;
+
+/// What a token's low bits say; the high bits are a slot and its generation, or a place.
+const KIND_BITS: u32 = 2;
+const KIND_CLIENT: usize = 0;
+const KIND_ENGINE: usize = 1;
+const KIND_CALL: usize = 2;
+const KIND_OWN: usize = 3;
+const LISTENER: Token = Token(KIND_OWN);
+const WAKER: Token = Token(1 << KIND_BITS | KIND_OWN);
+
+fn token_of(key: Key, kind: usize) -> Token {
+    Token((key.generation as usize) << 32 | (key.index as usize) << KIND_BITS | kind)
+}
+
+fn key_of(token: Token) -> Key {
+    let bits = token.0;
+    // Slots are numbered in 30 bits, which descriptors never fill; generations in 32.
+    Key {
+        index: u32::try_from(bits >> KIND_BITS & 0x3fff_ffff).unwrap_or(u32::MAX),
+        generation: u32::try_from(bits >> 32).unwrap_or(u32::MAX),
+    }
+}
+
+fn call_token(place: usize) -> Token {
+    Token(place << KIND_BITS | KIND_CALL)
+}
+
+/// A session and its legs.
+#[derive(Debug)]
+struct Entry {
+    session: Session,
+    client: Option<Leg>,
+    engine: Option<Leg>,
+    /// When the wheel fires for it.
+    armed: Millis,
+    /// It is on the list of those that have something to do.
+    queued: bool,
+}
+
+impl Entry {
+    fn client_backlog(&self) -> usize {
+        self.client.as_ref().map_or(0, Leg::backlog_bytes)
+    }
+
+    fn engine_backlog(&self) -> usize {
+        self.engine.as_ref().map_or(0, Leg::backlog_bytes)
+    }
+
+    fn reads_client(&self) -> bool {
+        self.client.as_ref().is_some_and(|leg| leg.readable)
+            && self.session.wants_client(self.engine_backlog())
+    }
+
+    fn reads_engine(&self) -> bool {
+        self.engine.as_ref().is_some_and(|leg| leg.readable && !leg.connecting)
+            && self.session.wants_engine(self.client_backlog())
+    }
+
+    fn has_work(&self) -> bool {
+        let flushes = |leg: &Option<Leg>| leg.as_ref().is_some_and(Leg::can_flush);
+        self.reads_client() || self.reads_engine() || flushes(&self.client) || flushes(&self.engine)
+    }
+}
+
+/// What happens to a session.
+enum Input {
+    /// So many bytes of the client lie behind the headroom.
+    ClientBytes(usize),
+    ClientClosed,
+    EngineConnected,
+    EngineFailed(String),
+    EngineBytes(usize),
+    EngineClosed,
+    Reply(Call, Result<Reply, CallError>),
+    Timer,
+    ShutDown,
+}
+
+/// What is to be done before the turn ends.
+enum Task {
+    Effect(Key, Effect),
+    ClientBroken(Key),
+}
+
+/// One loop.
+struct Gateway {
+    poll: Poll,
+    listener: Listener,
+    began: Instant,
+    now: Millis,
+    settings: Arc<Settings>,
+    boot: u64,
+    /// The number of the next session; loops take every n-th, so that numbers are unique in the process.
+    next_number: u64,
+    number_step: u64,
+    endpoint: Endpoint,
+    engine_address: Address,
+    dialect: Option<Dialect>,
+    engine_trouble: bool,
+    entries: Slab<Entry>,
+    wheel: Wheel,
+    upstream: Upstream,
+    pool: Pool,
+    /// Lent to whoever reads.
+    buffer: Box<[u8]>,
+    text: Vec<u8>,
+    to_client: Lane,
+    to_engine: Lane,
+    effects: Vec<Effect>,
+    tasks: VecDeque<Task>,
+    /// Sessions with something to do in the next turn.
+    ready: Vec<Key>,
+    /// Sessions that wait for room in a unix socket's queue.
+    connecting: Vec<Key>,
+    dying: Vec<Key>,
+    fired: Vec<u32>,
+    stopping: Arc<AtomicBool>,
+    stop_at: Option<Millis>,
+}
+
+impl Gateway {
+    /// Turns until it is told to stop and the last session has had its last word.
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(config::EVENTS_PER_POLL);
+        loop {
+            if let Err(error) = self.poll.poll(&mut events, self.patience()) {
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                return Err(error);
+            }
+            self.now = self.clock();
+            if self.turn(&events) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn clock(&self) -> Millis {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let retry = (!self.connecting.is_empty()).then(|| self.now + config::CONNECT_RETRY_MILLISECONDS);
+        let due =
+            [self.wheel.next(), self.upstream.deadline(), self.listener.rests_until(), retry, self.stop_at];
+        let due = due.into_iter().flatten().min()?;
+        // Poll rounds up, so it does not return a little early to find nothing due.
+        Some(Duration::from_millis(due.saturating_sub(self.clock())))
+    }
+
+    /// One turn; whether it was the last.
+    fn turn(&mut self, events: &Events) -> bool {
+        for event in events {
+            self.deliver(event);
+        }
+        let batch = std::mem::take(&mut self.ready);
+        for key in &batch {
+            self.service(*key);
+        }
+        self.settle();
+
+        for key in std::mem::take(&mut self.connecting) {
+            self.connect_engine(key);
+        }
+        self.upstream.timer(self.poll.registry(), &mut self.pool, self.now);
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.advance(self.now, &mut fired);
+        for index in fired.drain(..) {
+            if let Some(key) = self.entries.key_at(index) {
+                if let Some(entry) = self.entries.get_mut(key) {
+                    entry.armed = Millis::MAX;
+                }
+                self.step(key, Input::Timer);
+            }
+        }
+        self.fired = fired;
+        if self.stopping.load(Ordering::Relaxed) && self.stop_at.is_none() {
+            self.begin_stopping();
+        }
+        self.settle();
+
+        for key in std::mem::take(&mut self.dying) {
+            self.free(key);
+        }
+        match self.stop_at {
+            None => self.accept(),
+            Some(at) if self.entries.len() == 0 || self.now >= at => return true,
+            Some(_) => {}
+        }
+        // The batch's storage is kept for the next turn.
+        if self.ready.is_empty() {
+            self.ready = batch;
+            self.ready.clear();
+        }
+        false
+    }
+
+    /// Takes note of what the kernel says; nothing is read here.
+    fn deliver(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        match token.0 & ((1 << KIND_BITS) - 1) {
+            KIND_CALL => {
+                let place = token.0 >> KIND_BITS;
+                let Gateway { upstream, poll, pool, buffer, .. } = self;
+                upstream.event(place, event, poll.registry(), pool, buffer, self.now);
+            }
+            KIND_OWN if token == LISTENER => self.listener.readable = true,
+            // The waker only ends the sleep.
+            KIND_OWN => {}
+            kind => {
+                let key = key_of(token);
+                let Some(entry) = self.entries.get_mut(key) else { return };
+                let leg = if kind == KIND_CLIENT { &mut entry.client } else { &mut entry.engine };
+                let connected = leg.as_mut().and_then(|leg| leg.ready(event));
+                if !entry.queued {
+                    entry.queued = true;
+                    self.ready.push(key);
+                }
+                match connected {
+                    None => {}
+                    Some(Ok(())) => self.step(key, Input::EngineConnected),
+                    Some(Err(error)) => self.connect_failed(key, &error),
+                }
+            }
+        }
+    }
+
+    /// Moves bytes of one session, as much as a turn allows it.
+    fn service(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        // While it is served it is not queued anew; its end decides.
+        entry.queued = true;
+        let client_broken = entry.client.as_mut().is_some_and(|leg| leg.flush(&mut self.pool).is_err());
+        if let Some(leg) = &mut entry.engine {
+            // A process that reads no more may still speak: its end shows when it is read.
+            let _ = leg.flush(&mut self.pool);
+        }
+        if client_broken {
+            self.step(key, Input::ClientClosed);
+        }
+        let mut budget = config::TURN_BYTES;
+        while budget > 0 {
+            let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_client()) else { break };
+            let Some(leg) = &mut entry.client else { break };
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+                Filled::Bytes(count) => {
+                    budget = budget.saturating_sub(count);
+                    self.step(key, Input::ClientBytes(count));
+                }
+                Filled::Blocked => break,
+                Filled::Ended => {
+                    leg.readable = false;
+                    self.step(key, Input::ClientClosed);
+                    break;
+                }
+            }
+        }
+        let mut budget = config::TURN_BYTES;
+        while budget > 0 {
+            let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_engine()) else { break };
+            let Some(leg) = &mut entry.engine else { break };
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+                Filled::Bytes(count) => {
+                    budget = budget.saturating_sub(count);
+                    self.step(key, Input::EngineBytes(count));
+                }
+                Filled::Blocked => break,
+                Filled::Ended => {
+                    leg.readable = false;
+                    self.step(key, Input::EngineClosed);
+                    break;
+                }
+            }
+        }
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.queued = false;
+        }
+        self.requeue(key);
+    }
+
+    /// Puts a session with something to do on the next turn's list.
+    fn requeue(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && !entry.queued
+            && entry.has_work()
+        {
+            entry.queued = true;
+            self.ready.push(key);
+        }
+    }
+
+    /// Gives one input to one session, sends what it says and notes what it asks for.
+    fn step(&mut self, key: Key, input: Input) {
+        let Gateway { entries, to_client, to_engine, effects, buffer, pool, .. } = self;
+        let Some(entry) = entries.get_mut(key) else { return };
+        let mut cx = Context {
+            now: self.now,
+            settings: &self.settings,
+            dialect: &mut self.dialect,
+            client_backlog: entry.client_backlog(),
+            to_client,
+            to_engine,
+            scratch: &mut self.text,
+            effects,
+        };
+        let session = &mut entry.session;
+        let start = config::HEADROOM_BYTES;
+        // A fault in one session ends that session, not its neighbours.
+        let whole = catch_unwind(AssertUnwindSafe(|| match input {
+            Input::ClientBytes(count) => session.client_bytes(&mut cx, buffer, start..start + count),
+            Input::ClientClosed => session.client_closed(&mut cx),
+            Input::EngineConnected => session.engine_connected(&mut cx),
+            Input::EngineFailed(why) => session.engine_failed(&mut cx, why),
+            Input::EngineBytes(count) => session.engine_bytes(&mut cx, buffer, start..start + count),
+            Input::EngineClosed => session.engine_closed(&mut cx),
+            Input::Reply(call, reply) => session.reply(&mut cx, call, reply),
+            Input::Timer => session.timer(&mut cx),
+            Input::ShutDown => session.shut_down(&mut cx),
+        }));
+        if whole.is_err() {
+            log::error!("session {}: a bug of Entry; the session is ended", session.id());
+            cx.to_client.clear();
+            cx.to_engine.clear();
+            session.fail(&mut cx);
+        }
+
+        if !to_client.is_empty() {
+            if let Some(leg) = &mut entry.client
+                && leg.send(pool, buffer, to_client).is_err()
+            {
+                self.tasks.push_back(Task::ClientBroken(key));
+            }
+            to_client.clear();
+        }
+        if !to_engine.is_empty() {
+            if let Some(leg) = &mut entry.engine {
+                // A process that reads no more may still speak: its end shows when it is read.
+                let _ = leg.send(pool, buffer, to_engine);
+            }
+            to_engine.clear();
+        }
+        self.tasks.extend(effects.drain(..).map(|effect| Task::Effect(key, effect)));
+        if entry.session.is_gone() {
+            self.dying.push(key);
+        }
+        let deadline = entry.session.deadline();
+        if deadline < entry.armed {
+            entry.armed = deadline;
+            self.wheel.arm(key.index, deadline);
+        }
+        self.requeue(key);
+    }
+
+    /// Does what sessions ask for, until none asks for anything.
+    fn settle(&mut self) {
+        loop {
+            while let Some(task) = self.tasks.pop_front() {
+                match task {
+                    Task::Effect(key, effect) => self.perform(key, effect),
+                    Task::ClientBroken(key) => self.step(key, Input::ClientClosed),
+                }
+            }
+            self.upstream.dispatch(self.poll.registry(), &mut self.pool, self.now);
+            if self.upstream.finished.is_empty() {
+                return;
+            }
+            for (key, call, reply) in std::mem::take(&mut self.upstream.finished) {
+                self.step(key, Input::Reply(call, reply));
+            }
+        }
+    }
+
+    fn perform(&mut self, key: Key, effect: Effect) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let registry = self.poll.registry();
+        match effect {
+            Effect::ConnectEngine => self.connect_engine(key),
+            Effect::FinishEngineInput => {
+                if let Some(leg) = &mut entry.engine {
+                    let _ = leg.finish(&mut self.pool);
+                }
+            }
+            Effect::CloseEngine => {
+                if let Some(leg) = entry.engine.take() {
+                    leg.close(registry, &mut self.pool);
+                }
+            }
+            Effect::Call { call, request } => self.upstream.submit(key, call, request, self.now),
+            Effect::FinishClientOutput => {
+                if let Some(leg) = &mut entry.client {
+                    // A broken connection shows when it is read.
+                    let _ = leg.finish(&mut self.pool);
+                }
+            }
+            Effect::CloseClient => {
+                if let Some(leg) = entry.client.take() {
+                    leg.close(registry, &mut self.pool);
+                }
+            }
+            Effect::Tell(told) => {
+                let id = entry.session.id();
+                self.tell(id, &told);
+            }
+        }
+    }
+
+    fn connect_engine(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.session.wants_engine_leg()) else {
+            return;
+        };
+        let registry = self.poll.registry();
+        let leg = self.endpoint.connect().and_then(|(socket, connecting)| {
+            Leg::new(registry, socket, token_of(key, KIND_ENGINE), connecting)
+        });
+        match leg {
+            Ok(leg) => {
+                let connected = !leg.connecting;
+                entry.engine = Some(leg);
+                if connected {
+                    self.step(key, Input::EngineConnected);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.connecting.push(key),
+            Err(error) => self.connect_failed(key, &error),
+        }
+    }
+
+    fn connect_failed(&mut self, key: Key, error: &io::Error) {
+        let why = format!("{} cannot be reached: {error}.", self.engine_address);
+        if !self.engine_trouble {
+            self.engine_trouble = true;
+            log::warn!("the engine at {why} Sessions are answered so until it is back");
+        }
+        self.step(key, Input::EngineFailed(why));
+    }
+
+    fn tell(&mut self, id: SessionId, told: &Told) {
+        match told {
+            Told::Opened { container, after } => {
+                if self.engine_trouble {
+                    self.engine_trouble = false;
+                    log::info!("the engine at {} is back", self.engine_address);
+                }
+                log::info!("session {id}: opened in container {container} after {after} ms");
+            }
+            Told::Ended { outcome } => log::info!("session {id}: ended, {}: {outcome}", outcome.label()),
+            Told::Warning(text) => log::warn!("session {id}: {text}"),
+        }
+    }
+
+    fn free(&mut self, key: Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.wheel.cancel(key.index);
+            for leg in [entry.client, entry.engine].into_iter().flatten() {
+                leg.close(self.poll.registry(), &mut self.pool);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..config::ACCEPTS_PER_TURN {
+            let Some(stream) = self.listener.accept(self.now) else { return };
+            let id = SessionId { boot: self.boot, number: self.next_number };
+            self.next_number += self.number_step;
+            let key = self.entries.insert(Entry {
+                session: Session::new(id, self.now),
+                client: None,
+                engine: None,
+                armed: Millis::MAX,
+                queued: false,
+            });
+            match Leg::new(self.poll.registry(), Socket::Tcp(stream), token_of(key, KIND_CLIENT), false) {
+                Ok(leg) => {
+                    if let Some(entry) = self.entries.get_mut(key) {
+                        entry.client = Some(leg);
+                        entry.armed = entry.session.deadline();
+                        self.wheel.arm(key.index, entry.armed);
+                    }
+                }
+                Err(error) => {
+                    log::warn!("a connection could not be registered: {error}");
+                    self.entries.remove(key);
+                }
+            }
+        }
+        // More may wait: the next turn goes on without sleeping.
+        self.listener.accept_again_now(self.now);
+    }
+
+    /// No new sessions; those that are get their CLOSE.
+    fn begin_stopping(&mut self) {
+        self.stop_at = Some(self.now + config::SHUTDOWN_MILLISECONDS_MAX);
+        self.listener.close(self.poll.registry());
+        let keys: Vec<Key> = self.entries.keys().collect();
+        for key in keys {
+            self.step(key, Input::ShutDown);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! All loops of a process: they share the port, and are started and ended together.
+
+use super::buffers::Pool;
+use super::listener::Listener;
+use super::slab::Slab;
+use super::socket::Endpoint;
+use super::timer::Wheel;
+use super::upstream::Upstream;
+use super::{Gateway, LISTENER, Lane, WAKER, call_token, probe};
+use crate::config::{self, Config};
+use crate::sys;
+use mio::{Poll, Waker};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    wakers: Vec<Waker>,
+    loops: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Server {
+    /// Binds and starts the loops; the engine need not be there yet, the log says whether it is.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
+    pub fn start(config: &Config) -> io::Result<Server> {
+        match sys::raise_descriptor_limit() {
+            Ok(limit) => log::info!("{limit} descriptors, so at most {} sessions", limit / 2),
+            Err(error) => log::warn!("the descriptor limit cannot be raised: {error}"),
+        }
+        // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
+        if config.listen.port() != 0 {
+            drop(std::net::TcpListener::bind(config.listen)?);
+        }
+        let endpoint = Endpoint::new(&config.engine);
+        let settings = Arc::new(config.settings.clone());
+        let boot = u64::from_ne_bytes(sys::random_bytes()?);
+        let mut server = Server {
+            address: config.listen,
+            stopping: Arc::new(AtomicBool::new(false)),
+            wakers: Vec::new(),
+            loops: Vec::new(),
+        };
+        for number in 0..config.workers {
+            // The first one may be given a free port, which the others share.
+            let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
+            server.address = socket.local_addr()?;
+            let poll = Poll::new()?;
+            server.wakers.push(Waker::new(poll.registry(), WAKER)?);
+            let listener = Listener::new(poll.registry(), socket, LISTENER)?;
+            let mut gateway = Gateway {
+                listener,
+                poll,
+                began: Instant::now(),
+                now: 0,
+                settings: settings.clone(),
+                boot,
+                next_number: number as u64 + 1,
+                number_step: config.workers as u64,
+                endpoint: endpoint.clone(),
+                engine_address: config.engine.clone(),
+                dialect: None,
+                engine_trouble: false,
+                entries: Slab::new(),
+                wheel: Wheel::new(0),
+                upstream: Upstream::new(endpoint.clone(), call_token),
+                pool: Pool::default(),
+                buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
+                text: Vec::new(),
+                to_client: Lane::default(),
+                to_engine: Lane::default(),
+                effects: Vec::new(),
+                tasks: VecDeque::new(),
+                ready: Vec::new(),
+                connecting: Vec::new(),
+                dying: Vec::new(),
+                fired: Vec::new(),
+                stopping: server.stopping.clone(),
+                stop_at: None,
+            };
+            let thread = std::thread::Builder::new().name(format!("loop-{number}"));
+            server.loops.push(thread.spawn(move || gateway.run())?);
+        }
+        log::info!("listening on {}", server.address);
+        match probe::ask(&config.engine) {
+            Ok(dialect) => {
+                let kind = if dialect.podman { "Podman" } else { "Docker" };
+                log::info!("the engine at {} is {kind}, API {}", config.engine, dialect.version);
+            }
+            Err(why) => log::warn!(
+                "the engine at {} is away ({why}); sessions are answered so until it is back",
+                config.engine
+            ),
+        }
+        server.keep_resolving(config, endpoint)?;
+        Ok(server)
+    }
+
+    /// A name may mean another address tomorrow; asking blocks, so it is done beside the loops.
+    fn keep_resolving(&self, config: &Config, endpoint: Endpoint) -> io::Result<()> {
+        let crate::engine::Address::Tcp { host, .. } = &config.engine else { return Ok(()) };
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            return Ok(());
+        }
+        let (address, stopping) = (config.engine.clone(), self.stopping.clone());
+        std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_secs(config::RESOLVE_SECONDS));
+                endpoint.resolve(&address);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Where it listens; the port is the true one.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.
+    ///
+    /// # Errors
+    /// A loop had failed.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
+        for waker in &self.wakers {
+            waker.wake()?;
+        }
+        let mut result = Ok(());
+        for one in self.loops.drain(..) {
+            let ended = one.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
+            result = result.and(ended);
+        }
+        result
+    }
+}

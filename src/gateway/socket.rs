@@ -1,0 +1,333 @@
+//! Tcp or Unix, and a leg: a socket with what is known of its readiness and what still waits for it.
+
+use super::buffers::{Backlog, Pool};
+use crate::engine::Address;
+use crate::session::Lane;
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+/// A stream socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(mio::net::TcpStream),
+    Unix(mio::net::UnixStream),
+}
+
+impl Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(buffer),
+            Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(buffer),
+            Socket::Unix(stream) => stream.write(buffer),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write_vectored(slices),
+            Socket::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Socket::Tcp(stream) => stream.take_error(),
+            Socket::Unix(stream) => stream.take_error(),
+        }
+    }
+
+    /// A connect that was begun has come to its end, well or badly.
+    fn connect_result(&self) -> io::Result<()> {
+        match self.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
+        }
+    }
+}
+
+/// What a read gave.
+pub(super) enum Filled {
+    Bytes(usize),
+    Blocked,
+    /// The peer has ended its side, or the connection broke.
+    Ended,
+}
+
+/// One socket of a session or a call.
+///
+/// Readiness is edge-triggered: `readable` and `writable` are what the kernel last said, until a read or a write shows
+/// otherwise.
+#[derive(Debug)]
+pub(super) struct Leg {
+    socket: Socket,
+    pub(super) readable: bool,
+    writable: bool,
+    /// The kernel said that the peer has ended its side: read until that shows.
+    ended: bool,
+    pub(super) connecting: bool,
+    /// Shut down writing once the backlog has gone.
+    finishing: bool,
+    /// Writing has failed: what is sent is dropped.
+    deaf: bool,
+    backlog: Backlog,
+}
+
+impl Leg {
+    /// Registers the socket once, for both directions.
+    pub(super) fn new(
+        registry: &Registry,
+        mut socket: Socket,
+        token: Token,
+        connecting: bool,
+    ) -> io::Result<Self> {
+        registry.register(socket.source(), token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Leg {
+            socket,
+            readable: false,
+            writable: !connecting,
+            ended: false,
+            connecting,
+            finishing: false,
+            deaf: false,
+            backlog: Backlog::default(),
+        })
+    }
+
+    /// Takes note of an event. Gives the end of a connect, when it is one.
+    pub(super) fn ready(&mut self, event: &mio::event::Event) -> Option<io::Result<()>> {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable();
+        self.ended |= event.is_read_closed() || event.is_error();
+        if !self.connecting || !(event.is_writable() || event.is_error() || event.is_write_closed()) {
+            return None;
+        }
+        self.connecting = false;
+        Some(self.socket.connect_result())
+    }
+
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Filled {
+        loop {
+            match self.socket.read(buffer) {
+                Ok(0) => return Filled::Ended,
+                Ok(count) => {
+                    // A short read has emptied the socket, unless its end is still to be read: saves a syscall.
+                    self.readable = count == buffer.len() || self.ended;
+                    return Filled::Bytes(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Filled::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Filled::Ended,
+            }
+        }
+    }
+
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Bytes wait and the socket may take some.
+    pub(super) fn can_flush(&self) -> bool {
+        self.writable && !self.backlog.is_empty()
+    }
+
+    /// Sends what a step gave: at once what the socket takes, the rest later.
+    ///
+    /// # Errors
+    /// The connection is broken for writing.
+    pub(super) fn send(&mut self, pool: &mut Pool, buffer: &[u8], lane: &Lane) -> io::Result<()> {
+        if self.deaf {
+            return Ok(());
+        }
+        let mut taken = 0;
+        if self.writable && self.backlog.is_empty() {
+            taken = self.write_now(buffer, lane)?;
+        }
+        for part in parts(buffer, lane) {
+            let skip = taken.min(part.len());
+            taken -= skip;
+            self.backlog.append(pool, &part[skip..]);
+        }
+        Ok(())
+    }
+
+    /// Writes until everything is taken or the socket is full; how much it took.
+    fn write_now(&mut self, buffer: &[u8], lane: &Lane) -> io::Result<usize> {
+        if let ([range], true) = (&lane.ranges[..], lane.bytes.is_empty()) {
+            return self.write_slice(&buffer[range.clone()]);
+        }
+        if lane.ranges.is_empty() {
+            return self.write_slice(&lane.bytes);
+        }
+        const SLICES: usize = 64;
+        let mut all = parts(buffer, lane).peekable();
+        let mut taken = 0;
+        while all.peek().is_some() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            let mut bytes = 0;
+            for (slot, part) in slices.iter_mut().zip(&mut all) {
+                *slot = IoSlice::new(part);
+                count += 1;
+                bytes += part.len();
+            }
+            let written = loop {
+                match self.socket.write_vectored(&slices[..count]) {
+                    Ok(written) => break written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(self.broken(error)),
+                }
+            };
+            taken += written;
+            if written < bytes {
+                self.writable = false;
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn write_slice(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            return match self.socket.write(bytes) {
+                Ok(written) => {
+                    self.writable = written == bytes.len();
+                    Ok(written)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    Ok(0)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(self.broken(error)),
+            };
+        }
+    }
+
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        self.deaf = true;
+        error
+    }
+
+    /// Sends on what waits.
+    ///
+    /// # Errors
+    /// The connection is broken for writing; what waited is dropped.
+    pub(super) fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
+        while self.can_flush() {
+            let waiting = std::mem::take(&mut self.backlog);
+            let result = self.write_slice(waiting.as_bytes());
+            self.backlog = waiting;
+            match result {
+                Ok(count) => self.backlog.consume(pool, count),
+                Err(error) => {
+                    self.backlog.clear(pool);
+                    return Err(error);
+                }
+            }
+        }
+        if self.finishing && self.backlog.is_empty() && !self.deaf {
+            self.finishing = false;
+            self.deaf = true;
+            // It fails only where the connection is gone already, which reading will show.
+            let _ = self.socket.shutdown_write();
+        }
+        Ok(())
+    }
+
+    /// Shuts down writing once what waits has gone.
+    pub(super) fn finish(&mut self, pool: &mut Pool) -> io::Result<()> {
+        self.finishing = true;
+        self.flush(pool)
+    }
+
+    /// Ends the leg; its buffer goes back.
+    pub(super) fn close(mut self, registry: &Registry, pool: &mut Pool) {
+        self.backlog.clear(pool);
+        // Closing deregisters too, but not while somebody else holds a copy of the descriptor.
+        let _ = registry.deregister(self.socket.source());
+    }
+}
+
+fn parts<'a>(buffer: &'a [u8], lane: &'a Lane) -> impl Iterator<Item = &'a [u8]> {
+    let ranges = lane.ranges.iter().map(|range| &buffer[range.clone()]);
+    ranges.chain(std::iter::once(&lane.bytes[..])).filter(|part| !part.is_empty())
+}
+
+/// Where an engine is reached. Names are resolved beside the loops, which take what is known.
+#[derive(Debug, Clone)]
+pub(super) enum Endpoint {
+    Unix(PathBuf),
+    Tcp(Arc<RwLock<Result<SocketAddr, String>>>),
+}
+
+impl Endpoint {
+    pub(super) fn new(address: &Address) -> Self {
+        match address {
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
+            Address::Tcp { .. } => {
+                let endpoint = Endpoint::Tcp(Arc::new(RwLock::new(Err("not resolved yet".to_owned()))));
+                endpoint.resolve(address);
+                endpoint
+            }
+        }
+    }
+
+    /// Asks what address a name has now; blocks, so it is not for a loop.
+    pub(super) fn resolve(&self, address: &Address) {
+        let (Endpoint::Tcp(known), Address::Tcp { host, port }) = (self, address) else { return };
+        let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port));
+        let found = found
+            .map_err(|error| error.to_string())
+            .and_then(|mut all| all.next().ok_or_else(|| "the name has no address".to_owned()));
+        if let Ok(mut known) = known.write() {
+            // An address that worked is better than none.
+            if found.is_ok() || known.is_err() {
+                *known = found;
+            }
+        }
+    }
+
+    /// Begins to connect; whether it is still connecting comes with the socket.
+    ///
+    /// # Errors
+    /// `WouldBlock`: a unix socket's queue is full, try again a little later. Others are final.
+    pub(super) fn connect(&self) -> io::Result<(Socket, bool)> {
+        match self {
+            Endpoint::Unix(path) => Ok((Socket::Unix(mio::net::UnixStream::connect(path)?), false)),
+            Endpoint::Tcp(known) => {
+                let known = known.read().map(|known| known.clone()).unwrap_or_else(|_| Err("lost".into()));
+                let stream = mio::net::TcpStream::connect(known.map_err(io::Error::other)?)?;
+                stream.set_nodelay(true)?;
+                Ok((Socket::Tcp(stream), true))
+            }
+        }
+    }
+}
