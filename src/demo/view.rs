@@ -184,7 +184,7 @@ impl Filters {
             (Err(_), Ok(maps)) => {
                 maps.into_iter().map(|(name, values)| (name, values.into_keys().collect())).collect()
             }
-            (Err(error), Err(_)) => return Err(format!("invalid filter: {error}")),
+            (Err(_), Err(_)) => return Err("invalid filter".to_owned()),
         };
         match filters.keys().find(|name| !matches!(name.as_str(), "label" | "name" | "id" | "status")) {
             Some(unknown) => Err(format!("invalid filter '{unknown}'")),

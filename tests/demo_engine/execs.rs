@@ -364,8 +364,14 @@ fn resizes() {
         let answer = Client::to(&engine).ask("POST", &format!("/v1.51/exec/{id}/resize?{query}"), None);
         (answer.status, if answer.status == 200 { String::new() } else { answer.message() })
     };
-    for query in ["", "h=10", "h=x&w=3", "h=-1&w=3", "h=4294967296&w=3"] {
-        assert_eq!(resize(&id, query).0, 400, "{query}");
+    for (query, text) in [
+        ("", "height \"\": invalid syntax"),
+        ("h=10", "width \"\": invalid syntax"),
+        ("h=x&w=3", "height \"x\": invalid syntax"),
+        ("h=-1&w=3", "height \"-1\": value out of range"),
+        ("h=3&w=4294967296", "width \"4294967296\": value out of range"),
+    ] {
+        assert_eq!(resize(&id, query), (400, format!("invalid resize {text}")));
     }
     assert_eq!(resize("deadbeef", "h=1&w=1").0, 404);
     client.start(&id, &json!({"Tty": true}));
