@@ -153,7 +153,7 @@ impl Session {
                 self.codec = codec;
                 self.next_ping = cx.now + config::first_ping_milliseconds(self.id.number);
                 match hello {
-                    Some(hello) => self.begin_opening(cx, hello),
+                    Some(hello) => self.begin_opening(cx, *hello),
                     None => {
                         self.state =
                             State::Greeting(Greeting { deadline: cx.now + config::HELLO_MILLISECONDS_MAX });
@@ -211,7 +211,7 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 enum Route<'a> {
     Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
     Refuse(crate::wire::websocket::UpgradeError),
-    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Hello> },
+    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
 }
 
 fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
@@ -250,7 +250,7 @@ fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
             tty: true,
             ..Hello::default()
         };
-        (Codec::Protobuf, Some(hello))
+        (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
 }
@@ -335,7 +335,12 @@ impl Session {
     fn waits_for(&self) -> &'static str {
         match &self.state {
             State::Opening(state) => state.stage.waits_for(),
-            _ => "nothing",
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => "nothing",
         }
     }
 
@@ -405,7 +410,9 @@ impl Session {
             (Stage::Locating(mut search), Some(dialect)) => {
                 match search.answer(&cx.settings.locator, &dialect, &reply) {
                     Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
-                    step => self.location_step(cx, dialect, search, step),
+                    step @ (Step::Ask(_) | Step::Found(_) | Step::Refused(_)) => {
+                        self.location_step(cx, dialect, search, step);
+                    }
                 }
             }
             (Stage::Inspecting, Some(dialect)) => self.inspected(cx, dialect, &reply),
