@@ -127,7 +127,15 @@ impl Opening {
 impl Session {
     pub(super) fn upgrade_bytes(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
         let State::Upgrading(state) = &mut self.state else { return };
+        let first = state.head.is_empty();
+        // From where the end of the head may have come with these bytes.
+        let from = state.head.len().saturating_sub(3);
         state.head.extend_from_slice(bytes);
+        // A head that comes byte by byte is not parsed byte by byte; but what is no HTTP at all is told at once.
+        let whole = ends_head(&state.head[from..]) || state.head.len() > config::HEAD_BYTES_MAX;
+        if !first && !whole {
+            return;
+        }
         let mut head = std::mem::take(&mut state.head);
         let (parsed, consumed) = match http::parse_request(&head, config::HEAD_BYTES_MAX) {
             Ok(Some(parsed)) => parsed,
@@ -197,6 +205,11 @@ impl Session {
     }
 }
 
+/// Whether an empty line, with which a head ends, is among these bytes.
+fn ends_head(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+}
+
 fn refusal(error: &HttpError) -> (u16, &'static str) {
     match error {
         HttpError::HeadTooLong { .. } | HttpError::TooManyHeaders => {
@@ -234,6 +247,11 @@ fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
         Ok(upgrade) => upgrade,
         Err(error) => return Route::Refuse(error),
     };
+    if !comes_from_here(head) {
+        let text = "A page of another origin may not enter containers. Without access control, Entry takes browsers \
+                    only from a page of its own on a loopback address.\n";
+        return Route::Answer { status: 403, headers: &[], text };
+    }
     let (codec, hello) = if upgrade.offers(ENTRY_V1) {
         (Codec::V1, None)
     } else if head.query("method").as_deref() == Some("web") {
@@ -253,6 +271,27 @@ fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
         (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+/// Browsers say which page asks (RFC 6454). Any page that a person visits can open a WebSocket to this machine, so the
+/// page must be of this very host; and that must be a loopback name, or a page could rename itself to this machine's
+/// address (DNS rebinding). Who sends no Origin is no browser.
+fn comes_from_here(head: &RequestHead<'_>) -> bool {
+    if head.headers.first("origin").is_none() {
+        return true;
+    }
+    let (Some(origin), Some(host)) = (head.headers.text("origin"), head.headers.text("host")) else {
+        return false;
+    };
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let loopback = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<core::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback && authority.eq_ignore_ascii_case(host)
 }
 
 // Opening.
@@ -664,5 +703,42 @@ fn outcome_of(error: EngineError) -> Outcome {
         Fault::VersionRefused | Fault::Unreadable | Fault::LogsUnreadable | Fault::Engine => {
             Outcome::EngineUnavailable { detail }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_machine_may_enter() {
+        let table = [
+            (None, "127.0.0.1:8022", true),
+            (Some("http://127.0.0.1:8022"), "127.0.0.1:8022", true),
+            (Some("http://localhost:8022"), "LOCALHOST:8022", true),
+            (Some("http://[::1]:8022"), "[::1]:8022", true),
+            (Some("http://localhost"), "localhost", true),
+            (Some("http://localhost:3000"), "localhost:8022", false),
+            (Some("https://evil.example"), "127.0.0.1:8022", false),
+            (Some("http://evil.example:8022"), "evil.example:8022", false),
+            (Some("http://127.0.0.1.evil.example:8022"), "127.0.0.1.evil.example:8022", false),
+            (Some("null"), "127.0.0.1:8022", false),
+        ];
+        for (origin, host, allowed) in table {
+            let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+            let request = format!("GET /enter HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
+            let (head, _) = http::parse_request(request.as_bytes(), config::HEAD_BYTES_MAX).unwrap().unwrap();
+            assert_eq!(comes_from_here(&head), allowed, "{request}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_seen_wherever_it_is_cut() {
+        let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
+        for cut in head.len() - 3..head.len() {
+            // As the room above looks: from three bytes before what has just come.
+            assert!(ends_head(&head[cut - 3..]), "{cut}");
+        }
+        assert!(!ends_head(&head[..head.len() - 1]) && ends_head(head) && ends_head(b"a\n\n"));
     }
 }
