@@ -321,6 +321,8 @@ impl Session {
                     }
                 }
                 Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
+                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
+                Err(_) if matches!(self.state, State::Closing(_)) => return self.hear_no_more(cx),
                 Err(error) => {
                     let (close_code, detail) = (error.close_code, error.text);
                     return self.end(cx, Outcome::ProtocolError { close_code, detail });
