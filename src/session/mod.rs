@@ -279,7 +279,7 @@ impl Session {
     /// Whether bytes of the engine are wanted, when `client_backlog` bytes wait for the client.
     pub fn wants_engine(&self, client_backlog: usize) -> bool {
         match &self.state {
-            State::Opening(_) => true,
+            State::Opening(state) => state.wants_engine(),
             State::Streaming(state) => state.wants_engine(client_backlog),
             State::Upgrading(_)
             | State::Greeting(_)

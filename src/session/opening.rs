@@ -37,6 +37,13 @@ pub(super) struct Opening {
     container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
+    /// What this engine speaks, once known. The session's own: what the loop knows may be forgotten meanwhile, since
+    /// another session found the engine gone, and a stream that has begun cannot be asked again.
+    dialect: Option<Dialect>,
+    /// The engine will not take another question on this connection.
+    spent: bool,
+    /// The question for the connection that is being made in place of a spent one.
+    unsent: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -79,6 +86,11 @@ impl Opening {
         self.typed.len() < config::TYPED_AHEAD_BYTES_MAX
     }
 
+    /// What still comes on a spent connection does not matter.
+    pub(super) fn wants_engine(&self) -> bool {
+        self.unsent.is_none()
+    }
+
     /// The resize beside the start may come back before the start does.
     pub(super) fn resized(&mut self, call: Call) {
         if call == Call::Resize {
@@ -87,13 +99,13 @@ impl Opening {
     }
 
     /// What would be left behind if the session ended now.
-    pub(super) fn into_stay(self, dialect: Option<Dialect>) -> Option<Stay> {
+    pub(super) fn into_stay(self) -> Option<Stay> {
         let Stage::Starting(exec) = self.stage else { return None };
         Some(Stay {
             exec: Some(exec),
             container: self.container,
             user: (!self.hello.user.is_empty()).then_some(self.hello.user),
-            dialect: dialect?,
+            dialect: self.dialect?,
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
         })
@@ -135,6 +147,9 @@ impl Session {
             reader: None,
             container: String::new(),
             renegotiated: false,
+            dialect: None,
+            spent: false,
+            unsent: None,
         }));
         cx.effects.push(Effect::ConnectEngine);
     }
@@ -152,7 +167,12 @@ impl Session {
     }
 
     pub(super) fn opening_connected(&mut self, cx: &mut Context<'_>) {
-        match *cx.dialect {
+        let State::Opening(state) = &mut self.state else { return };
+        if let Some(request) = state.unsent.take() {
+            return cx.to_engine.bytes.extend_from_slice(&request);
+        }
+        state.dialect = *cx.dialect;
+        match state.dialect {
             Some(dialect) => self.locate(cx, dialect),
             None => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
         }
@@ -163,7 +183,10 @@ impl Session {
         *cx.dialect = None;
         let last_word = state.reader.as_mut().map(ReplyReader::finish_at_eof);
         match last_word {
-            Some(Ok(reply)) => self.opening_reply(cx, reply),
+            Some(Ok(reply)) => {
+                state.spent = true;
+                self.opening_reply(cx, reply);
+            }
             Some(Err(_)) | None => {
                 let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
                 self.end(cx, Outcome::EngineUnavailable { detail });
@@ -200,7 +223,13 @@ impl Session {
         state.stage = stage;
         state.reader =
             Some(ReplyReader::new(method, expect, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX));
-        cx.to_engine.bytes.extend_from_slice(&request);
+        if std::mem::take(&mut state.spent) {
+            state.unsent = Some(request);
+            cx.effects.push(Effect::CloseEngine);
+            cx.effects.push(Effect::ConnectEngine);
+        } else {
+            cx.to_engine.bytes.extend_from_slice(&request);
+        }
     }
 
     pub(super) fn opening_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
@@ -210,6 +239,9 @@ impl Session {
                 // The last reply began the stream: what lies behind its head is output.
                 return self.engine_bytes(cx, buffer, position..range.end);
             };
+            if !state.wants_engine() {
+                return;
+            }
             let Some(reader) = &mut state.reader else {
                 return self.unreadable(cx, "it spoke without being asked");
             };
@@ -219,6 +251,7 @@ impl Session {
                     match reply {
                         Some(reply) => {
                             state.reader = None;
+                            state.spent = !reply.leaves_connection_usable();
                             self.opening_reply(cx, reply);
                         }
                         None if consumed == 0 => return,
@@ -241,16 +274,15 @@ impl Session {
     fn opening_reply(&mut self, cx: &mut Context<'_>, reply: Reply) {
         let State::Opening(state) = &mut self.state else { return };
         let stage = std::mem::replace(&mut state.stage, Stage::Connecting);
-        match (stage, *cx.dialect) {
+        match (stage, state.dialect) {
             (Stage::Pinging, _) => match reply::read_ping(&reply) {
                 Ok(dialect) => {
+                    state.dialect = Some(dialect);
                     *cx.dialect = Some(dialect);
                     self.locate(cx, dialect);
                 }
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            // Another session found the engine gone meanwhile; what it speaks is asked anew.
-            (_, None) => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
             (Stage::Locating(mut search), Some(dialect)) => {
                 match search.answer(&cx.settings.locator, &dialect, &reply) {
                     Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
@@ -264,14 +296,14 @@ impl Session {
                 Ok(exec) => self.start(cx, dialect, exec),
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            (Stage::Starting(exec), Some(dialect)) => match begun(&reply) {
-                Ok(()) => self.started(cx, dialect, exec),
+            (Stage::Starting(exec), Some(_)) => match begun(&reply) {
+                Ok(()) => self.started(cx, exec),
                 Err(error) => self.refused_by_engine(cx, error),
             },
             (Stage::Following { tty }, Some(dialect)) => match begun(&reply) {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 // Drivers that send logs away cannot be read back; the container's own streams can be followed.
-                Err(EngineError { kind: Fault::LogsUnreadable, .. }) if reply.head.keeps_alive() => {
+                Err(EngineError { kind: Fault::LogsUnreadable, .. }) => {
                     let State::Opening(state) = &self.state else { return };
                     let request = request::attach(&dialect, &state.container);
                     self.ask(cx, Stage::Attaching { tty }, "POST", Expect::Stream, request);
@@ -282,7 +314,8 @@ impl Session {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            (Stage::Connecting, Some(_)) => self.unreadable(cx, "it spoke without being asked"),
+            // Nothing else is asked before it is known what the engine speaks.
+            (Stage::Connecting, _) | (_, None) => self.unreadable(cx, "it spoke without being asked"),
         }
     }
 
@@ -377,14 +410,14 @@ impl Session {
         self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
     }
 
-    fn started(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
+    fn started(&mut self, cx: &mut Context<'_>, exec: ExecId) {
         let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         state.stage = Stage::Starting(exec);
         let (began, size, started_with, resizing) =
             (state.began, state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
-        let Some(stay) = state.into_stay(Some(dialect)) else { return };
+        let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
         // Only now: what reaches Docker before its head is lost.
