@@ -250,9 +250,17 @@ impl Gateway {
                 let Some(entry) = self.entries.get_mut(key) else { return };
                 let leg = if kind == KIND_CLIENT { &mut entry.client } else { &mut entry.engine };
                 let connected = leg.as_mut().and_then(|leg| leg.ready(event));
+                // A client that is gone for good is told by reading, unless nothing is read while a process reads nothing.
+                let lost = kind == KIND_CLIENT
+                    && (event.is_error() || event.is_write_closed())
+                    && entry.client.is_some()
+                    && !entry.reads_client();
                 if !entry.queued {
                     entry.queued = true;
                     self.ready.push(key);
+                }
+                if lost {
+                    self.step(key, Input::ClientClosed);
                 }
                 match connected {
                     None => {}
