@@ -18,9 +18,9 @@ pub const HELLO_MILLISECONDS_MAX: u64 = 10_000;
 pub const CLOSE_MILLISECONDS_MAX: u64 = 5_000;
 /// For closing its connection after our last byte.
 pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
-/// Idle seconds before a TCP client is probed; three probes in as much time again, and it is gone.
+/// Idle seconds before a TCP peer is probed; three probes in as much time again, and it is gone.
 pub const KEEPALIVE_IDLE_SECONDS: i32 = 30;
-/// How long sent bytes may stay unacknowledged.
+/// How long bytes that were sent to a client may stay unacknowledged, while it is not known to rest.
 pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
 
 // What a client may take: bytes.

@@ -339,6 +339,9 @@ impl Gateway {
     fn step(&mut self, key: Key, input: Input) {
         let Gateway { entries, to_client, to_engine, effects, buffer, pool, .. } = self;
         let Some(entry) = entries.get_mut(key) else { return };
+        if let (Input::Timer, Some(leg)) = (&input, &mut entry.client) {
+            leg.mind_resting_peer();
+        }
         let mut cx = Context {
             now: self.now,
             settings: &self.settings,
