@@ -245,7 +245,7 @@ impl Session {
         let stay = match std::mem::replace(&mut self.state, State::Gone) {
             State::Opening(state) => {
                 cx.effects.push(Effect::CloseEngine);
-                state.into_stay(*cx.dialect)
+                state.into_stay()
             }
             State::Streaming(state) => {
                 cx.effects.push(Effect::CloseEngine);

@@ -56,6 +56,9 @@ pub(super) struct Opening {
     stdin_ended: bool,
     stage: Stage,
     reader: Option<ReplyReader>,
+    /// What this connection's engine speaks. Another session may find the engine gone and forget what all of them
+    /// know; what was asked and begun here is still read and ended in the words it was asked in.
+    dialect: Option<Dialect>,
     /// The container as the engine is asked for it, once located.
     container: String,
     /// The engine refused our API version once already.
@@ -110,13 +113,13 @@ impl Opening {
     }
 
     /// What would be left behind if the session ended now.
-    pub(super) fn into_stay(self, dialect: Option<Dialect>) -> Option<Stay> {
+    pub(super) fn into_stay(self) -> Option<Stay> {
         let Stage::Starting(exec) = self.stage else { return None };
         Some(Stay {
             exec: Some(exec),
             container: self.container,
             user: (!self.hello.user.is_empty()).then_some(self.hello.user),
-            dialect: dialect?,
+            dialect: self.dialect?,
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
         })
@@ -289,6 +292,7 @@ impl Session {
             stdin_ended: false,
             stage: Stage::Connecting,
             reader: None,
+            dialect: None,
             container: String::new(),
             renegotiated: false,
         }));
@@ -308,7 +312,9 @@ impl Session {
     }
 
     pub(super) fn opening_connected(&mut self, cx: &mut Context<'_>) {
-        match *cx.dialect {
+        let State::Opening(state) = &mut self.state else { return };
+        state.dialect = *cx.dialect;
+        match state.dialect {
             Some(dialect) => self.locate(cx, dialect),
             None => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
         }
@@ -316,14 +322,15 @@ impl Session {
 
     pub(super) fn opening_closed(&mut self, cx: &mut Context<'_>) {
         let State::Opening(state) = &mut self.state else { return };
-        *cx.dialect = None;
-        let last_word = state.reader.as_mut().map(ReplyReader::finish_at_eof);
-        match last_word {
-            Some(Ok(reply)) => self.opening_reply(cx, reply),
-            Some(Err(_)) | None => {
-                let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
-                self.end(cx, Outcome::EngineUnavailable { detail });
-            }
+        // Docker refuses to attach in words that end with the connection.
+        if let Some(Ok(reply)) = state.reader.as_mut().map(ReplyReader::finish_at_eof) {
+            self.opening_reply(cx, reply);
+        }
+        // What was asked after it, if anything, is not heard any more.
+        if matches!(self.state, State::Opening(_)) {
+            *cx.dialect = None;
+            let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
+            self.end(cx, Outcome::EngineUnavailable { detail });
         }
     }
 
@@ -397,16 +404,15 @@ impl Session {
     fn opening_reply(&mut self, cx: &mut Context<'_>, reply: Reply) {
         let State::Opening(state) = &mut self.state else { return };
         let stage = std::mem::replace(&mut state.stage, Stage::Connecting);
-        match (stage, *cx.dialect) {
+        match (stage, state.dialect) {
             (Stage::Pinging, _) => match reply::read_ping(&reply) {
                 Ok(dialect) => {
                     *cx.dialect = Some(dialect);
+                    state.dialect = Some(dialect);
                     self.locate(cx, dialect);
                 }
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            // Another session found the engine gone meanwhile; what it speaks is asked anew.
-            (_, None) => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
             (Stage::Locating(mut search), Some(dialect)) => {
                 match search.answer(&cx.settings.locator, &dialect, &reply) {
                     Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
@@ -420,8 +426,8 @@ impl Session {
                 Ok(exec) => self.start(cx, dialect, exec),
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            (Stage::Starting(exec), Some(dialect)) => match begun(&reply) {
-                Ok(()) => self.started(cx, dialect, exec),
+            (Stage::Starting(exec), Some(_)) => match begun(&reply) {
+                Ok(()) => self.started(cx, exec),
                 Err(error) => self.refused_by_engine(cx, error),
             },
             (Stage::Following { tty }, Some(dialect)) => match begun(&reply) {
@@ -438,7 +444,7 @@ impl Session {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            (Stage::Connecting, Some(_)) => self.unreadable(cx, "it spoke without being asked"),
+            (Stage::Connecting, _) | (_, None) => self.unreadable(cx, "it spoke without being asked"),
         }
     }
 
@@ -447,6 +453,7 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         if error.kind == Fault::VersionRefused && !state.renegotiated {
             state.renegotiated = true;
+            state.dialect = None;
             *cx.dialect = None;
             return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
         }
@@ -533,14 +540,14 @@ impl Session {
         self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
     }
 
-    fn started(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
+    fn started(&mut self, cx: &mut Context<'_>, exec: ExecId) {
         let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         state.stage = Stage::Starting(exec);
         let (began, size, started_with, resizing) =
             (state.began, state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
-        let Some(stay) = state.into_stay(Some(dialect)) else { return };
+        let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
         // Only now: what reaches Docker before its head is lost.
