@@ -106,17 +106,20 @@ impl Session {
         reply: Result<Reply, CallError>,
     ) {
         let State::Settling(state) = &mut self.state else { return };
-        let reply = match reply {
-            Ok(reply) => reply,
-            Err(CallError(trouble)) => return state.again(cx.now, trouble),
+        let question = state.question;
+        let is_asked = match call {
+            Call::InspectExec => question == Question::Exec,
+            Call::InspectContainer => question != Question::Exec,
+            // A late one decides nothing.
+            Call::Resize | Call::ProbePaused | Call::ReapCreate | Call::ReapStart => false,
         };
-        match (call, state.question) {
-            (Call::InspectExec, Question::Exec) => self.exec_inspected(cx, &reply),
-            (Call::InspectContainer, Question::Container { status }) => {
-                self.container_inspected(cx, &reply, status);
-            }
-            // A late resize or probe.
-            _ => {}
+        if !is_asked {
+            return;
+        }
+        match (reply, question) {
+            (Err(CallError(trouble)), _) => state.again(cx.now, trouble),
+            (Ok(reply), Question::Exec) => self.exec_inspected(cx, &reply),
+            (Ok(reply), Question::Container { status }) => self.container_inspected(cx, &reply, status),
         }
     }
 
