@@ -369,8 +369,11 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
         state.started_with = state.size;
-        // An engine that takes no size with the start takes one beside it: it waits until the process is there.
-        if let (Some(size), true) = (state.size, state.hello.tty && dialect.resizes_beside_start()) {
+        // An engine that takes no size with the start takes one beside it: it waits until the process is there. Our own
+        // shell has its size from the script.
+        let needs_resize =
+            state.hello.tty && !state.hello.command.is_empty() && dialect.resizes_beside_start();
+        if let (Some(size), true) = (state.size, needs_resize) {
             state.resizing = true;
             cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
         }
@@ -429,7 +432,7 @@ impl Opening {
         }
         let mut script = String::new();
         if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
-            // The resize beside the start may come after the first prompt; this cannot.
+            // A resize beside the start may come after the first prompt, and costs the engine time; this does not.
             script = format!("stty cols {} rows {} 2>/dev/null\n", size.columns, size.rows);
         }
         script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");
