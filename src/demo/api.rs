@@ -52,6 +52,9 @@ pub(super) fn answer(engine: &Arc<Engine>, connection: Connection, request: &Req
         ("GET", ["containers", name, "json"]) => {
             or_refusal(container(engine, name).map(|container| Reply::json(200, &view::inspect(&container))))
         }
+        ("GET", ["containers", _, "logs"]) if !request.flag("stdout") && !request.flag("stderr") => {
+            Reply::error(400, "Bad parameters: you must choose at least one stream")
+        }
         ("GET", ["containers", name, "logs"]) => match container(engine, name) {
             Ok(container) => return logs(connection, request, version, &container),
             Err(reply) => *reply,
@@ -249,7 +252,11 @@ fn stream_type(framed: bool, version: Version) -> &'static str {
 fn window(request: &Request) -> Result<(u16, u16), Refused> {
     let read = |name: &str, word: &str| {
         let text = request.parameter(name).unwrap_or_default();
-        text.parse().map_err(|_| refused(400, &format!("invalid resize {word} {text:?}: invalid syntax")))
+        text.parse().map_err(|_| {
+            let is_number = text.parse::<i128>().is_ok();
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            refused(400, &format!("invalid resize {word} {text:?}: {why}"))
+        })
     };
     let (rows, columns) = (read("h", "height")?, read("w", "width")?);
     Ok((exec::cut(columns), exec::cut(rows)))
@@ -304,7 +311,8 @@ fn attach(engine: &Engine, mut connection: Connection, request: &Request, versio
 
 fn attach_to(container: &Container, mut connection: Connection, request: &Request, version: Version) {
     let (stdin, stdout, stderr) = (request.flag("stdin"), request.flag("stdout"), request.flag("stderr"));
-    let future = request.flag("stream");
+    let input = container.input().filter(|_| stdin && request.flag("stream"));
+    let future = request.flag("stream") && (input.is_some() || stdout || stderr);
     let Ok((shown, tap)) = container.view(stdout, stderr, request.flag("logs"), future) else { return };
     let head = stream_head(request, version, !container.settings.tty, "");
     if connection.head_in_pieces(&head).is_ok() && connection.write(&shown).is_ok() {
@@ -314,7 +322,7 @@ fn attach_to(container: &Container, mut connection: Connection, request: &Reques
             delivered: true,
         };
         let pump = Pump {
-            input: container.input().filter(|_| stdin && future),
+            input,
             at_input_end: AtInputEnd::EndStream,
             outputs: vec![output],
             framed: false,
@@ -334,10 +342,6 @@ fn logs(
     container: &Container,
 ) -> Option<Connection> {
     let (stdout, stderr) = (request.flag("stdout"), request.flag("stderr"));
-    if !stdout && !stderr {
-        let reply = Reply::error(400, "Bad parameters: you must choose at least one stream");
-        return reply_to(request, connection, reply);
-    }
     let framed = !container.settings.tty;
     let head = format!(
         "HTTP/1.1 200 OK\r\n{}{}{}Transfer-Encoding: chunked\r\n\r\n",

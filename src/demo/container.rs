@@ -257,8 +257,8 @@ impl Container {
         held(&self.state).input.clone()
     }
 
-    /// A tap on the main process' output, framed as the container's `Tty` says, with the log so far in front if asked
-    /// for. Its end is the container's.
+    /// What the main process has said, if `past` is wanted, and a tap on what it will say, both framed as the
+    /// container's `Tty` says. The tap's end is the container's; without `future` it is at its end.
     pub(super) fn view(
         &self,
         stdout: bool,
@@ -279,7 +279,7 @@ impl Container {
                 }
             }
         }
-        if future && (stdout || stderr) {
+        if future {
             viewers.push(Viewer { pipe, stdout, stderr });
         }
         Ok((shown, tap))

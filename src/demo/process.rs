@@ -133,8 +133,11 @@ pub(super) struct StartFailure {
 }
 
 fn failure(exit_code: i32, reason: &str) -> StartFailure {
-    let text = format!("OCI runtime exec failed: exec failed: unable to start container process: {reason}");
-    StartFailure { exit_code, text }
+    runtime_failure(exit_code, &format!("unable to start container process: {reason}"))
+}
+
+fn runtime_failure(exit_code: i32, reason: &str) -> StartFailure {
+    StartFailure { exit_code, text: format!("OCI runtime exec failed: exec failed: {reason}") }
 }
 
 /// Starts the process as the leader of a session of its own.
@@ -142,7 +145,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<(Child, Ends), StartFailure>
     let environment = environment_of(launch);
     let directory = Path::new(launch.working_directory);
     if !directory.is_absolute() {
-        return Err(failure(128, "Cwd must be an absolute path"));
+        return Err(runtime_failure(128, "Cwd must be an absolute path"));
     }
     if let Err(error) = fs::read_dir(directory).map(drop)
         && error.kind() != io::ErrorKind::PermissionDenied
@@ -151,19 +154,17 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<(Child, Ends), StartFailure>
         return Err(failure(127, &reason));
     }
     let program = find_program(launch, &environment)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program);
     command.arg0(&launch.command[0]).args(&launch.command[1..]);
     command.env_clear().envs(&environment).current_dir(directory);
     if launch.user.number != sys::effective_user() || sys::effective_user() == 0 {
         command.uid(launch.user.number).gid(launch.user.group);
     }
-    spawn(launch, command).map_err(|error| {
-        let name = &launch.command[0];
-        failure(
-            if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 },
-            &format!("exec {name}: {}", plain(&error)),
-        )
-    })
+    // What the kernel itself refuses (another machine's program, an interpreter that is not there) the runtime's
+    // process says in its last breath, as output of its own.
+    let path = program.display().to_string();
+    spawn(launch, command)
+        .map_err(|error| StartFailure { exit_code: 255, text: format!("exec {path}: {}", plain(&error)) })
 }
 
 fn spawn(launch: &Launch<'_>, mut command: Command) -> io::Result<(Child, Ends)> {

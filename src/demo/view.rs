@@ -20,7 +20,8 @@ pub(super) fn version() -> Value {
     json!({
         "Platform": { "Name": "Entry embedded engine" },
         "Components": [{ "Name": "Engine", "Version": version, "Details": {
-            "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux" } }],
+            "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux",
+            "Arch": std::env::consts::ARCH } }],
         "Version": version,
         "ApiVersion": API_VERSION,
         "MinAPIVersion": MIN_API_VERSION,
@@ -126,7 +127,7 @@ fn host_config() -> Value {
         "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpusetCpus": "", "CpusetMems": "", "Devices": [],
         "DeviceCgroupRules": null, "DeviceRequests": null, "MemoryReservation": 0, "MemorySwap": 0,
         "MemorySwappiness": null, "OomKillDisable": null, "PidsLimit": null, "Ulimits": [], "CpuCount": 0,
-        "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0, "MaskedPaths": [], "ReadonlyPaths": [],
+        "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0, "MaskedPaths": [], "ReadonlyPaths": []
     }"#;
     serde_json::from_str(TEXT).unwrap_or_default()
 }
@@ -183,7 +184,7 @@ impl Filters {
             (Err(_), Ok(maps)) => {
                 maps.into_iter().map(|(name, values)| (name, values.into_keys().collect())).collect()
             }
-            (Err(error), Err(_)) => return Err(format!("invalid filter: {error}")),
+            (Err(_), Err(_)) => return Err("invalid filter".to_owned()),
         };
         match filters.keys().find(|name| !matches!(name.as_str(), "label" | "name" | "id" | "status")) {
             Some(unknown) => Err(format!("invalid filter '{unknown}'")),

@@ -144,7 +144,10 @@ impl Session {
         if exec.never_ran(podman) && (state.failure.is_some() || !podman) {
             let text = state.relay.text_of(state.failure.as_deref().unwrap_or_default());
             let fault = start_fault(reply::read_start_failure(&text, code), state.stay.shell);
-            let detail = one_line(&text);
+            let detail = match one_line(&text) {
+                said if said.is_empty() => "the engine's words stand in the output.".to_owned(),
+                said => said,
+            };
             return self.settled(cx, Outcome::CouldNotStart { fault, detail });
         }
         let status = u8::try_from(code & 0xff).unwrap_or(u8::MAX);
