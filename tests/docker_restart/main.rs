@@ -1,0 +1,3 @@
+//! Later.
+#[path = "../common/mod.rs"]
+mod common;
