@@ -51,8 +51,15 @@ struct Viewer {
 }
 
 /// How engines begin the text that stands in the stream where a process could not be started.
-const START_FAILURES: [&[u8]; 6] =
-    [b"OCI runtime ", b"Error: ", b"exec command ", b"Exec command ", b"crun: ", b"runc "];
+const START_FAILURES: [&[u8]; 7] = [
+    b"OCI runtime ",
+    b"Error: ",
+    b"exec command ",
+    b"Exec command ",
+    b"crun: ",
+    b"runc ",
+    b"unable to find ",
+];
 
 /// What a piece of the engine's stream led to.
 enum Flow {
