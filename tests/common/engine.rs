@@ -101,13 +101,12 @@ impl Container {
 
     /// The command lines of what runs in it, process by process; neither zombies nor the one that looks.
     pub(crate) fn processes(&self) -> Vec<String> {
-        // Started under a name of its own, so that it is known; a zombie has no command line.
+        // A zombie has no command line.
         let script = "for d in /proc/[0-9]*; do [ $d = /proc/$$ ] || { tr '\\0' ' ' <$d/cmdline && echo; }; done \
-                      2>/dev/null";
+                      2>/dev/null; true";
         let listed = self.sh(script);
-        let own = ["tr "];
-        let is_own = |line: &&str| line.trim().is_empty() || own.iter().any(|start| line.starts_with(start));
-        listed.lines().filter(|line| !is_own(line)).map(|line| line.trim().to_owned()).collect()
+        let is_own = |line: &str| line.is_empty() || line.starts_with("tr ");
+        listed.lines().map(str::trim).filter(|line| !is_own(line)).map(str::to_owned).collect()
     }
 
     /// Waits until a process whose command line contains this runs in it.

@@ -55,7 +55,6 @@ fn what_could_not_be_started_says_why() {
         (&["--", "nosuch", "a b"], 127, "The command was not found"),
         (&["--", "/tmp/text"], 126, "The command cannot be executed"),
         (&["--", "/tmp/dir"], 126, "The command cannot be executed"),
-        (&["--", "/tmp/broken"], 126, "The command cannot be executed"),
         (&["-w", "/nosuch", "--", "pwd"], 126, "The working directory cannot be used"),
         (&["-w", "tmp", "--", "pwd"], 126, "The working directory cannot be used"),
         (&["-u", "nobody-here", "--", "id"], 126, "The user is not known in the container"),

@@ -20,9 +20,9 @@ fn a_background_child_that_holds_the_terminal_does_not_hold_the_session() {
         let gateway = Gateway::to(&container);
         for (background, status) in [
             ("sleep 1003 &", 3),
-            ("nohup sleep 1003 &", 4),
+            // As nohup does it.
+            ("(trap '' HUP; exec sleep 1003) &", 4),
             ("setsid sleep 1003 &", 5),
-            ("(trap '' HUP; exec sleep 1003) &", 6),
         ] {
             let mut terminal = gateway.enter(&container, &[], 80, 24);
             terminal.type_in(format!("{background}\r"));
@@ -41,13 +41,13 @@ fn a_background_child_that_holds_the_terminal_does_not_hold_the_session() {
 fn a_background_child_that_holds_the_pipes_does_not_hold_the_session() {
     let container = Container::idle("entry-busybox");
     let gateway = Gateway::to(&container);
-    for script in [
-        "sleep 1004 & echo said; exit 4",
-        "nohup sleep 1004 & echo said; exit 4",
-        "setsid sleep 1004 & echo said; exit 4",
-    ] {
+    for start in ["sleep 1004", "(trap '' HUP; exec sleep 1004)", "setsid sleep 1004"] {
+        let script = format!("{start} & echo said; exit 4");
+        let script = script.as_str();
         let ended = gateway.exec(&container, &["sh", "-c", script]);
         assert_eq!((ended.status, ended.stdout()), (4, "said\n".to_owned()), "{script}: {ended}");
+        container.await_process("sleep 1004");
+        container.sh("killall sleep");
     }
 }
 
@@ -58,7 +58,7 @@ fn a_client_that_vanishes_takes_its_processes_with_it() {
     for start in [
         "sleep 1005",
         "sleep 1005 & sleep 1006",
-        "nohup sleep 1005 & setsid sleep 1006 & wait",
+        "(trap '' HUP; exec sleep 1005) & setsid sleep 1006 & wait",
         "trap '' HUP INT TERM; (trap '' HUP INT TERM; sleep 1005; sleep 1007)",
         "bash -c 'sh -c \"sleep 1005; :\"; :'",
     ] {
@@ -136,7 +136,8 @@ fn sigterm_gives_every_session_its_close_and_leaves_nothing() {
     for number in 0..4 {
         let mut visitor = Visitor::v1(gateway.address, "/enter", shell(&container));
         visitor.opened();
-        visitor.type_in(&format!("nohup sleep 202{number} & sleep 203{number}\r"));
+        visitor.type_in(&format!("(trap '' HUP; exec sleep 202{number}) & sleep 203{number}\r"));
+        container.await_process(&format!("sleep 202{number}"));
         container.await_process(&format!("sleep 203{number}"));
         visitors.push(visitor);
     }

@@ -16,17 +16,18 @@ fn instance(image: &str, app: &str) -> Container {
 }
 
 /// What a person does with a shell: sizes, keys, an exit.
-fn work_in_the_shell(mut visitor: Visitor, term: &str) {
+fn work_in_the_shell(container: &Container, mut visitor: Visitor, term: &str) {
     visitor.type_in("stty size; echo TERM=$TERM\r");
     visitor.expect("33 99\r\n");
     visitor.expect(&format!("TERM={term}\r\n"));
     visitor.resize(120, 40);
     visitor.type_in("until [ \"$(stty size)\" = '40 120' ]; do :; done; echo lar''ger\r");
     visitor.expect("larger\r\n");
-    visitor.type_in("sleep 1000; echo status=$?\r");
-    visitor.expect("status=$?\r\n");
+    visitor.type_in("trap : INT; sleep 1000; echo status=$?\r");
+    container.await_process("sleep 1000");
     visitor.type_in("\x03");
-    visitor.type_in("\recho 漢字''🚀; exit 7\r");
+    visitor.expect("status=130\r\n");
+    visitor.type_in("echo 漢字''🚀; exit 7\r");
     visitor.expect("漢字🚀\r\n");
     let goodbye = visitor.goodbye();
     assert_eq!((goodbye.text.as_str(), goodbye.code, goodbye.outcome), (SAFELY, 1000, None));
@@ -46,13 +47,13 @@ fn lain_s_protobuf() {
     let mut visitor = Visitor::protobuf(gateway.address, "/enter", &headers);
     assert!(visitor.response.headers().get("sec-websocket-protocol").is_none());
     visitor.resize(99, 33);
-    work_in_the_shell(visitor, "vt100");
+    work_in_the_shell(&container, visitor, "vt100");
     let visitor = {
         let mut visitor = Visitor::protobuf(gateway.address, "/enter", &headers[..4]);
         visitor.resize(99, 33);
         visitor
     };
-    work_in_the_shell(visitor, "xterm-256color");
+    work_in_the_shell(&container, visitor, "xterm-256color");
     assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());
 }
 
@@ -65,7 +66,7 @@ fn lain_s_json() {
     });
     let mut visitor = Visitor::json(gateway.address, "/enter", &hello);
     visitor.resize(99, 33);
-    work_in_the_shell(visitor, "xterm-256color");
+    work_in_the_shell(&container, visitor, "xterm-256color");
     assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());
 }
 
@@ -152,7 +153,7 @@ fn entry_v1_from_opened_to_close() {
     };
     let mut visitor = Visitor::v1(gateway.address, "/enter", hello("cat; echo err >&2; exit 7"));
     let opened = visitor.opened();
-    assert!(gateway.log().contains(&opened.session), "{opened:?}: {}", gateway.log());
+    gateway.await_log(&opened.session);
     visitor.type_in("out\n");
     visitor.expect("out\n");
     visitor.end_stdin();
