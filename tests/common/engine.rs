@@ -99,6 +99,11 @@ impl Container {
         self.engine.ask(&["exec", &self.name, "sh", "-c", script])
     }
 
+    /// Runs a script in it that makes it end, and so may be ended itself before it can say how it went.
+    pub(crate) fn sh_to_the_end(&self, script: &str) {
+        self.engine.try_ask(&["exec", &self.name, "sh", "-c", script]);
+    }
+
     /// The command lines of what runs in it, process by process; neither zombies nor the one that looks.
     pub(crate) fn processes(&self) -> Vec<String> {
         // A zombie has no command line.

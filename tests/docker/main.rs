@@ -8,7 +8,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attach;
 mod commands;
+mod fate;
 mod interactive;
 mod leftovers;
+mod targets;
 mod wire;
