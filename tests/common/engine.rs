@@ -140,7 +140,14 @@ impl Container {
         );
     }
 
-    /// `docker kill`, `docker pause` and the like.
+    /// Kills it, and waits until the engine lists it no more among those that run.
+    pub(crate) fn kill(&self) {
+        self.order(&["kill"]);
+        let running = || self.engine.ask(&["ps", "--quiet", "--no-trunc"]);
+        await_or(|| format!("{} still runs", self.name), || (!running().contains(&self.id)).then_some(()));
+    }
+
+    /// `docker pause`, `docker restart` and the like.
     pub(crate) fn order(&self, words: &[&str]) {
         let mut all = words.to_vec();
         all.push(&self.name);

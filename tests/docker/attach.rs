@@ -111,7 +111,7 @@ fn it_ends_as_the_container_does() {
         visitor
     };
     let (first, second) = (attached(), attached());
-    container.order(&["kill"]);
+    container.kill();
     for visitor in [first, second] {
         let goodbye = visitor.goodbye();
         assert_eq!((goodbye.outcome, goodbye.code), (Some((1, 137)), 1000), "{goodbye:?}");
@@ -135,7 +135,7 @@ fn it_is_read_only() {
     visitor.expect("up\n");
     visitor.type_in("typed\n");
     visitor.end_stdin();
-    container.order(&["kill"]);
+    container.kill();
     let goodbye = visitor.goodbye();
     assert_eq!((goodbye.outcome, goodbye.stdout), (Some((1, 137)), Vec::new()));
 }
@@ -184,7 +184,7 @@ fn slow_viewer(options: &[&str]) {
     }
     assert_eq!(account.seen + account.skipped, LINES);
     assert!(account.skipped > 0, "the flood was too small to be lost");
-    container.order(&["kill"]);
+    container.kill();
     let Goodbye { outcome, stdout, stderr, .. } = visitor.goodbye();
     assert_eq!((outcome, shown(&stdout), shown(&stderr)), (Some((1, 137)), String::new(), String::new()));
 }

@@ -46,7 +46,7 @@ fn killed() {
     let container = Container::idle("entry-busybox");
     let gateway = Gateway::to(&container);
     let inside = Inside::enter(&gateway, &container);
-    container.order(&["kill"]);
+    container.kill();
     let goodbye = inside.end(137, "The container stopped (exit code 137).");
     assert_eq!((goodbye.outcome, goodbye.code), (Some((5, 137)), 4137));
 }
@@ -153,7 +153,7 @@ fn at_the_door() {
     container.order(&["unpause"]);
     gateway.run(&enter).expect(0, "", "");
 
-    container.order(&["kill"]);
+    container.kill();
     let goodbye = open("/enter");
     assert_eq!((goodbye.outcome, goodbye.code), (Some((4, 125)), 4409), "{goodbye:?}");
     gateway.run(&enter).expect_words(125, "Can't enter your container, try again.");

@@ -77,7 +77,7 @@ fn compose_labels_exactly() {
         assert_eq!((ended.status, ended.stdout()), (125, String::new()), "{app}/{proc}: {ended}");
     }
     // Stopped, it is not there.
-    db.order(&["kill"]);
+    db.kill();
     ask(&gateway, &[&app, "db"]).expect_words(125, &format!("no container of {app}/db runs here"));
 }
 

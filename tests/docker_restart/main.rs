@@ -56,7 +56,8 @@ fn a_gateway_that_starts_before_its_engine() {
             assert_eq!((goodbye.outcome, goodbye.code), (Some((8, 125)), 1013), "{goodbye:?}");
         }
         gateway.exec(&container, &["true"]).expect_words(125, "The engine is not available");
-        let old = Visitor::protobuf(gateway.address, "/enter", &[("app-name", "a"), ("proc-name", "p")]).goodbye();
+        let old =
+            Visitor::protobuf(gateway.address, "/enter", &[("app-name", "a"), ("proc-name", "p")]).goodbye();
         assert!(old.text.starts_with("\x1b[31m>>> Can't enter your container, try again.\x1b[0m"), "{old:?}");
 
         restart("start");
