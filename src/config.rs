@@ -4,7 +4,7 @@
 
 use crate::engine::{Address, is_container_name};
 use crate::locate::{Labels, Locator, Scheme};
-use lexopt::prelude::{Long, Short, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
@@ -258,7 +258,9 @@ pub fn parse_serve(
                 settings.paused_milliseconds_max = seconds * 1000;
             }
             Short('h') | Long("help") => return Ok(Wish::Help),
-            other => return Err(format!("{}; see entry serve --help", other.unexpected())),
+            other @ (Short(_) | Long(_) | Value(_)) => {
+                return Err(format!("{}; see entry serve --help", other.unexpected()));
+            }
         }
     }
     if demo && engine.is_some() {

@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod config;
+pub mod demo;
 pub mod engine;
 pub mod gateway;
 pub mod locate;

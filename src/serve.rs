@@ -1,6 +1,8 @@
 //! `entry serve`: a gateway until a signal ends it.
 
 use crate::config::{Config, SERVE_HELP, Wish, parse_serve};
+use crate::demo::{DemoEngine, DemoOptions};
+use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,13 +36,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn serve(config: &Config) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(config).map_err(|error| {
+    let mut config = config.clone();
+    let demo = config.demo.then(|| DemoEngine::start(DemoOptions::default())).transpose()?;
+    if let Some(demo) = &demo {
+        config.engine = Address::parse(&demo.url()).map_err(io::Error::other)?;
+        log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
+    }
+    let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
     if let Some(signal) = signals.forever().next() {
         log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
     }
     server.stop()?;
+    drop(demo);
     log::info!("all sessions have ended");
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 /// The result of a libc call: -1 is an error that errno tells.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -198,26 +199,20 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io:
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
-/// A new pseudo-terminal: the side that is watched, and the side a process runs on.
+/// A new pseudo-terminal: the side that is watched, and the side a process runs on. Both close on exec from their
+/// first moment on: a process that another thread starts meanwhile must not hold this terminal.
 ///
 /// # Errors
-/// The machine has no more, or no /dev/ptmx.
+/// The machine has no more, or no /dev/ptmx; Linux before 4.13.
 pub fn open_pty() -> io::Result<(File, OwnedFd)> {
-    let (mut master, mut slave) = (-1, -1);
-    // SAFETY: openpty fills two descriptors that nobody else owns; the other arguments may be null.
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: a non-negative result is a descriptor that nobody else owns; TIOCGPTPEER takes open flags.
     unsafe {
-        check(libc::openpty(
-            &raw mut master,
-            &raw mut slave,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        ))?;
-        let (master, slave) = (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave));
-        for end in [&master, &slave] {
-            check(libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
-        }
-        Ok((File::from(master), slave))
+        let master = OwnedFd::from_raw_fd(check(libc::posix_openpt(flags))?);
+        check(libc::grantpt(master.as_raw_fd()))?;
+        check(libc::unlockpt(master.as_raw_fd()))?;
+        let slave = check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?;
+        Ok((File::from(master), OwnedFd::from_raw_fd(slave)))
     }
 }
 
@@ -243,6 +238,102 @@ pub fn lead_session(command: &mut Command, controlling_terminal: bool) {
 pub fn signal_group(group: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::kill(-group, signal) }).map(drop)
+}
+
+/// Sends a signal to one process; signal 0 only asks whether it is there.
+///
+/// # Errors
+/// No such process, or not permitted.
+pub fn signal_process(process: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::kill(process, signal) }).map(drop)
+}
+
+/// Waits until a child has ended and leaves it unreaped, so that its number cannot be somebody else's yet. Gives
+/// its status as a shell tells it: the exit code, or 128 and the signal's number.
+///
+/// # Errors
+/// Not a child of this process, or reaped already.
+pub fn wait_for_end(child: i32) -> io::Result<i32> {
+    let number = libc::id_t::try_from(child).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    loop {
+        // SAFETY: siginfo_t is plain data, for which zeros are valid; waitid fills it, and after a success its
+        // status is that of a child.
+        let (result, code, status) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let result =
+                check(libc::waitid(libc::P_PID, number, &raw mut info, libc::WEXITED | libc::WNOWAIT));
+            (result, info.si_code, info.si_status())
+        };
+        match result {
+            Ok(_) if code == libc::CLD_EXITED => return Ok(status),
+            Ok(_) => return Ok(128 + status),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The user this process acts as.
+pub fn effective_user() -> u32 {
+    // SAFETY: no pointers, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Makes reads and writes give `WouldBlock` instead of waiting.
+///
+/// # Errors
+/// The kernel refused, which it does not for an open descriptor.
+pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    unsafe {
+        let flags = check(libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
+    }
+}
+
+/// One descriptor in a [`wait_ready`]: what is waited for, and afterwards what is there.
+pub struct Watch<'a> {
+    /// The descriptor that is watched.
+    pub descriptor: BorrowedFd<'a>,
+    /// In: wait until a read would not block. Out: it would not (there are bytes, an end or an error).
+    pub read: bool,
+    /// In: wait until a write would not block. Out: it would not.
+    pub write: bool,
+    /// Out: both directions have ended, or the descriptor is broken. Always watched.
+    pub closed: bool,
+}
+
+/// Waits (poll) until something watched for is there, or the time is over. A signal ends it early with nothing ready.
+///
+/// # Errors
+/// More descriptors than the process may have.
+pub fn wait_ready(watches: &mut [Watch<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    let mut polled: Vec<libc::pollfd> = watches
+        .iter()
+        .map(|watch| libc::pollfd {
+            fd: watch.descriptor.as_raw_fd(),
+            events: if watch.read { libc::POLLIN } else { 0 } | if watch.write { libc::POLLOUT } else { 0 },
+            revents: 0,
+        })
+        .collect();
+    // Rounded up, so that a wait is never over before its time.
+    let milliseconds =
+        timeout.map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+    // SAFETY: the pointer and the count are those of `polled`.
+    let result =
+        check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) });
+    if let Err(error) = result
+        && error.kind() != io::ErrorKind::Interrupted
+    {
+        return Err(error);
+    }
+    for (watch, polled) in watches.iter_mut().zip(&polled) {
+        watch.closed = polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0;
+        watch.read = watch.read && (polled.revents & libc::POLLIN != 0 || watch.closed);
+        watch.write = watch.write && (polled.revents & libc::POLLOUT != 0 || watch.closed);
+    }
+    Ok(())
 }
 
 /// Whether this process ignores a signal, because its parent did (`nohup`).

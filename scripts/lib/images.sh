@@ -43,8 +43,9 @@ image_tree_busybox() {
     [[ $applet == busybox ]] || ln -s busybox "$tree/bin/$applet"
   done < <("$tree/bin/busybox" --list)
   ln -s ../../bin/env "$tree/usr/bin/env"
-  printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'app:x:1000:1000:app:/home/app:/bin/sh' >"$tree/etc/passwd"
-  printf '%s\n' 'root:x:0:' 'app:x:1000:' >"$tree/etc/group"
+  printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'app:x:1000:1000:app:/home/app:/bin/sh' \
+    'nobody:x:65534:65534:nobody:/nonexistent:/bin/false' >"$tree/etc/passwd"
+  printf '%s\n' 'root:x:0:' 'app:x:1000:' 'nobody:x:65534:' >"$tree/etc/group"
 }
 
 image_tree_bash() {

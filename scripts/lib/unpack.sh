@@ -53,7 +53,7 @@ unpack_now() {
     export APT_CONFIG=$place/apt/apt.conf
     apt-get update -qq
     mapfile -t packages < <(unpack_libraries "${packages[@]}")
-    cd "$place/packages"
+    cd "$place/packages" || exit
     apt-get download -qq "${packages[@]}"
   )
   local package

@@ -7,7 +7,7 @@ const POOLED_BYTES_MAX: usize = 256 * 1024;
 
 /// Empty buffers.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub struct Pool {
     free: Vec<Vec<u8>>,
 }
 

@@ -3,12 +3,12 @@
 //! One [`Gateway`] a thread; listeners share the port, sessions never move. The order of a turn:
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
-mod buffers;
+pub mod buffers;
 mod listener;
 mod probe;
 mod server;
 mod slab;
-mod socket;
+pub mod socket;
 mod timer;
 mod upstream;
 

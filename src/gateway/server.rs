@@ -37,6 +37,10 @@ impl Server {
             Ok(limit) => log::info!("{limit} descriptors, so at most {} sessions", limit / 2),
             Err(error) => log::warn!("the descriptor limit cannot be raised: {error}"),
         }
+        // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
+        if config.listen.port() != 0 {
+            drop(std::net::TcpListener::bind(config.listen)?);
+        }
         let endpoint = Endpoint::new(&config.engine);
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);

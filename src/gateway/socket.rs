@@ -12,8 +12,10 @@ use std::sync::{Arc, RwLock};
 
 /// A stream socket.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub enum Socket {
+    /// A client, or an engine elsewhere.
     Tcp(mio::net::TcpStream),
+    /// An engine on this machine.
     Unix(mio::net::UnixStream),
 }
 
@@ -70,8 +72,11 @@ impl Socket {
 }
 
 /// What a read gave.
-pub(super) enum Filled {
+#[derive(Debug)]
+pub enum Filled {
+    /// So many bytes.
     Bytes(usize),
+    /// Nothing is there for now.
     Blocked,
     /// The peer has ended its side, or the connection broke.
     Ended,
@@ -82,9 +87,10 @@ pub(super) enum Filled {
 /// Readiness is edge-triggered: `readable` and `writable` are what the kernel last said, until a read or a write shows
 /// otherwise.
 #[derive(Debug)]
-pub(super) struct Leg {
+pub struct Leg {
     socket: Socket,
-    pub(super) readable: bool,
+    /// The socket may have something to read.
+    pub readable: bool,
     writable: bool,
     /// The kernel said that the peer has ended its side: read until that shows.
     ended: bool,
@@ -98,12 +104,10 @@ pub(super) struct Leg {
 
 impl Leg {
     /// Registers the socket once, for both directions.
-    pub(super) fn new(
-        registry: &Registry,
-        mut socket: Socket,
-        token: Token,
-        connecting: bool,
-    ) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The kernel does not register it.
+    pub fn new(registry: &Registry, mut socket: Socket, token: Token, connecting: bool) -> io::Result<Self> {
         registry.register(socket.source(), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Leg {
             socket,
@@ -118,7 +122,7 @@ impl Leg {
     }
 
     /// Takes note of an event. Gives the end of a connect, when it is one.
-    pub(super) fn ready(&mut self, event: &mio::event::Event) -> Option<io::Result<()>> {
+    pub fn ready(&mut self, event: &mio::event::Event) -> Option<io::Result<()>> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable();
         self.ended |= event.is_read_closed() || event.is_error();
@@ -129,7 +133,8 @@ impl Leg {
         Some(self.socket.connect_result())
     }
 
-    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Filled {
+    /// Reads once.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         loop {
             match self.socket.read(buffer) {
                 Ok(0) => return Filled::Ended,
@@ -148,7 +153,8 @@ impl Leg {
         }
     }
 
-    pub(super) fn backlog_bytes(&self) -> usize {
+    /// Bytes that the socket has not taken yet.
+    pub fn backlog_bytes(&self) -> usize {
         self.backlog.len()
     }
 
@@ -161,7 +167,7 @@ impl Leg {
     ///
     /// # Errors
     /// The connection is broken for writing.
-    pub(super) fn send(&mut self, pool: &mut Pool, buffer: &[u8], lane: &Lane) -> io::Result<()> {
+    pub fn send(&mut self, pool: &mut Pool, buffer: &[u8], lane: &Lane) -> io::Result<()> {
         if self.deaf {
             return Ok(());
         }
@@ -240,7 +246,7 @@ impl Leg {
     ///
     /// # Errors
     /// The connection is broken for writing; what waited is dropped.
-    pub(super) fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
+    pub fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
         while self.can_flush() {
             let waiting = std::mem::take(&mut self.backlog);
             let result = self.write_slice(waiting.as_bytes());
@@ -263,13 +269,16 @@ impl Leg {
     }
 
     /// Shuts down writing once what waits has gone.
-    pub(super) fn finish(&mut self, pool: &mut Pool) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The connection is broken for writing; what waited is dropped.
+    pub fn finish(&mut self, pool: &mut Pool) -> io::Result<()> {
         self.finishing = true;
         self.flush(pool)
     }
 
     /// Ends the leg; its buffer goes back.
-    pub(super) fn close(mut self, registry: &Registry, pool: &mut Pool) {
+    pub fn close(mut self, registry: &Registry, pool: &mut Pool) {
         self.backlog.clear(pool);
         // Closing deregisters too, but not while somebody else holds a copy of the descriptor.
         let _ = registry.deregister(self.socket.source());

@@ -10,6 +10,7 @@ use crate::session::Millis;
 const TICK_SHIFT: u32 = 4;
 /// Buckets; with 16 ms each the horizon is 16 s, beyond the PING interval.
 const BUCKETS: u64 = 1024;
+const BUCKETS_LEN: usize = 1024;
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ const UNLINKED: Link = Link { previous: NONE, next: NONE, bucket: NONE };
 pub(super) struct Wheel {
     heads: Vec<u32>,
     /// One bit a bucket that holds something.
-    occupied: [u64; (BUCKETS / 64) as usize],
+    occupied: [u64; BUCKETS_LEN / 64],
     links: Vec<Link>,
     /// The last tick whose bucket has been emptied.
     tick: u64,
@@ -36,8 +37,8 @@ pub(super) struct Wheel {
 impl Wheel {
     pub(super) fn new(now: Millis) -> Self {
         Wheel {
-            heads: vec![NONE; BUCKETS as usize],
-            occupied: [0; (BUCKETS / 64) as usize],
+            heads: vec![NONE; BUCKETS_LEN],
+            occupied: [0; BUCKETS_LEN / 64],
             links: Vec::new(),
             tick: now >> TICK_SHIFT,
         }
@@ -57,7 +58,7 @@ impl Wheel {
         if next != NONE {
             self.links[next as usize].previous = key;
         }
-        self.links[index] = Link { previous: NONE, next, bucket: bucket as u32 };
+        self.links[index] = Link { previous: NONE, next, bucket: u32::try_from(bucket).unwrap_or(NONE) };
         self.heads[bucket] = key;
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
     }
@@ -178,7 +179,7 @@ mod tests {
                     0 | 1 => {
                         let at = now + value % 15_000;
                         wheel.arm(key, at);
-                        let tick = (at + 15) / 16 * 16;
+                        let tick = at.div_ceil(16) * 16;
                         list.insert(key, tick.max((now / 16 + 1) * 16));
                     }
                     2 => {

@@ -141,7 +141,10 @@ impl Session {
         if exec.never_ran(podman) && (state.failure.is_some() || !podman) {
             let text = plain_text(&mut state.relay, state.failure.as_deref().unwrap_or_default());
             let fault = start_fault(reply::read_start_failure(&text, code), state.stay.shell);
-            let detail = one_line(&text);
+            let detail = match one_line(&text) {
+                said if said.is_empty() => "the engine's words stand in the output.".to_owned(),
+                said => said,
+            };
             return self.settled(cx, Outcome::CouldNotStart { fault, detail });
         }
         let status = u8::try_from(code & 0xff).unwrap_or(u8::MAX);
@@ -255,24 +258,20 @@ impl Session {
             State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
         };
         self.next_ping = Millis::MAX;
-        let deaf = match &outcome {
-            Outcome::ClientVanished => {
-                cx.effects.push(Effect::CloseClient);
-                None
+        let deaf = if outcome == Outcome::ClientVanished {
+            cx.effects.push(Effect::CloseClient);
+            None
+        } else {
+            let left = outcome == Outcome::ClientLeft;
+            if !left {
+                self.send_close(cx, &outcome);
             }
-            Outcome::ClientLeft => {
+            // After a protocol error the client's bytes cannot be read any more (RFC 6455, 7.1.7).
+            let deaf = left || matches!(outcome, Outcome::ProtocolError { .. });
+            if deaf {
                 cx.effects.push(Effect::FinishClientOutput);
-                Some(true)
             }
-            outcome => {
-                self.send_close(cx, outcome);
-                // After a protocol error the client's bytes cannot be read any more (RFC 6455, 7.1.7).
-                let broken = matches!(outcome, Outcome::ProtocolError { .. });
-                if broken {
-                    cx.effects.push(Effect::FinishClientOutput);
-                }
-                Some(broken)
-            }
+            Some(deaf)
         };
         if let Some(deaf) = deaf {
             let patience =

@@ -19,6 +19,7 @@ mod opening;
 mod reaping;
 mod relay;
 mod streaming;
+mod upgrading;
 
 use crate::config::{self, Settings};
 use crate::engine::{Dialect, ExecId};
@@ -28,11 +29,12 @@ use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
 use inbound::{Arrival, Inbound};
-use opening::{Greeting, Opening, Upgrading};
+use opening::Opening;
 use reaping::Reaping;
 use std::fmt;
 use std::ops::Range;
 use streaming::Streaming;
+use upgrading::{Greeting, Upgrading};
 
 /// Milliseconds on the driver's monotonic clock.
 pub type Millis = u64;

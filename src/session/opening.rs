@@ -1,4 +1,4 @@
-//! upgrade → hello → locate → create → start. Rare and short-lived, so it is boxed and may own buffers.
+//! locate → create → start. Rare and short-lived, so it is boxed and may own buffers.
 //!
 //! The engine's questions are asked one after another on the connection that becomes the session's stream, so that an
 //! open costs the engine one connection and nothing waits for anybody else's call.
@@ -10,34 +10,11 @@ use crate::engine::reply::{EngineError, Fault};
 use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
 use crate::locate::{Found, LocateError, Search, Step, Target};
 use crate::outcome::{Action, Outcome, StartFault};
-use crate::wire::http::{
-    self, BodyFraming, Expect, HttpError, Reply, ReplyReader, RequestHead, write_response,
-};
+use crate::wire::http::{BodyFraming, Expect, Reply, ReplyReader};
 use crate::wire::message::{
-    Codec, DEFAULT_TERM, ENTRY_V1, Hello, Opened, Request, ResponseMessage, ResponseType, decode_json_hello,
-    decode_request,
+    Codec, DEFAULT_TERM, Hello, Opened, Request, ResponseMessage, ResponseType, decode_request,
 };
-use crate::wire::websocket::{check_upgrade, write_upgrade_response};
 use std::ops::Range;
-
-/// The request head is arriving.
-#[derive(Debug)]
-pub(super) struct Upgrading {
-    head: Vec<u8>,
-    pub(super) deadline: Millis,
-}
-
-impl Upgrading {
-    pub(super) fn new(now: Millis) -> Self {
-        Upgrading { head: Vec::new(), deadline: now + config::HEAD_MILLISECONDS_MAX }
-    }
-}
-
-/// The upgrade is answered; the client's first message says who asks for what.
-#[derive(Debug)]
-pub(super) struct Greeting {
-    pub(super) deadline: Millis,
-}
 
 /// From the client's wish to a running process.
 #[derive(Debug)]
@@ -123,141 +100,8 @@ impl Opening {
     }
 }
 
-// Upgrading and greeting.
 impl Session {
-    pub(super) fn upgrade_bytes(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
-        let State::Upgrading(state) = &mut self.state else { return };
-        state.head.extend_from_slice(bytes);
-        let mut head = std::mem::take(&mut state.head);
-        let (parsed, consumed) = match http::parse_request(&head, config::HEAD_BYTES_MAX) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => {
-                state.head = head;
-                return;
-            }
-            Err(error) => {
-                let (status, text) = refusal(&error);
-                return self.answer_http(cx, status, &[], text);
-            }
-        };
-        match route(&parsed) {
-            Route::Answer { status, headers, text } => self.answer_http(cx, status, headers, text),
-            Route::Refuse(error) => {
-                error.write_response(&mut cx.to_client.bytes);
-                self.linger(cx);
-            }
-            Route::Upgrade { action, codec, key, hello } => {
-                let protocol = (codec == Codec::V1).then_some(ENTRY_V1);
-                write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
-                self.action = action;
-                self.codec = codec;
-                self.next_ping = cx.now + config::first_ping_milliseconds(self.id.number);
-                match hello {
-                    Some(hello) => self.begin_opening(cx, hello),
-                    None => {
-                        self.state =
-                            State::Greeting(Greeting { deadline: cx.now + config::HELLO_MILLISECONDS_MAX });
-                    }
-                }
-                // What came in one segment behind the head belongs to the WebSocket.
-                let mut rest = head.split_off(consumed);
-                let length = rest.len();
-                self.client_bytes(cx, &mut rest, 0..length);
-            }
-        }
-    }
-
-    pub(super) fn upgrade_timed_out(&mut self, cx: &mut Context<'_>) {
-        self.answer_http(cx, 408, &[], "The request head did not arrive in time.\n");
-    }
-
-    fn answer_http(&mut self, cx: &mut Context<'_>, status: u16, headers: &[(&str, &str)], text: &str) {
-        write_response(&mut cx.to_client.bytes, status, headers, text);
-        self.linger(cx);
-    }
-
-    pub(super) fn hello_message(&mut self, cx: &mut Context<'_>, message: &[u8]) {
-        let hello = match self.codec {
-            Codec::Json => decode_json_hello(message),
-            Codec::Protobuf | Codec::V1 => match decode_request(self.codec, message, cx.scratch) {
-                Ok(Request::Hello(hello)) => Ok(*hello),
-                Ok(_) => Err(crate::wire::message::MessageError("the first message must be a HELLO")),
-                Err(error) => Err(error),
-            },
-        };
-        match hello {
-            Ok(mut hello) => {
-                if self.codec == Codec::Json {
-                    hello.tty = true;
-                }
-                self.begin_opening(cx, hello);
-            }
-            Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
-        }
-    }
-}
-
-fn refusal(error: &HttpError) -> (u16, &'static str) {
-    match error {
-        HttpError::HeadTooLong { .. } | HttpError::TooManyHeaders => {
-            (431, "The request head is too long: at most 16 KiB and 64 headers.\n")
-        }
-        HttpError::Malformed(_) | HttpError::BodyTooLong { .. } | HttpError::Truncated => {
-            (400, "This is not an HTTP/1.1 request.\n")
-        }
-    }
-}
-
-enum Route<'a> {
-    Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
-    Refuse(crate::wire::websocket::UpgradeError),
-    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Hello> },
-}
-
-fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
-    let action = match head.path() {
-        "/enter" => Action::Enter,
-        "/attach" => Action::Attach,
-        "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
-            return Route::Answer { status: 200, headers: &[], text: "pong\n" };
-        }
-        "/api/ping" => {
-            let headers: &[_] = &[("Allow", "GET, HEAD")];
-            return Route::Answer { status: 405, headers, text: "Use GET.\n" };
-        }
-        _ => {
-            let text = "Nothing is here. There are /enter, /attach and /api/ping.\n";
-            return Route::Answer { status: 404, headers: &[], text };
-        }
-    };
-    let upgrade = match check_upgrade(head) {
-        Ok(upgrade) => upgrade,
-        Err(error) => return Route::Refuse(error),
-    };
-    let (codec, hello) = if upgrade.offers(ENTRY_V1) {
-        (Codec::V1, None)
-    } else if head.query("method").as_deref() == Some("web") {
-        (Codec::Json, None)
-    } else {
-        let text = |name| head.headers.text(name).unwrap_or_default().to_owned();
-        let hello = Hello {
-            access_token: text("access-token"),
-            app: text("app-name"),
-            proc: text("proc-name"),
-            instance: text("instance-no"),
-            container: text("container"),
-            term: text("term-type"),
-            tty: true,
-            ..Hello::default()
-        };
-        (Codec::Protobuf, Some(hello))
-    };
-    Route::Upgrade { action, codec, key: upgrade.key, hello }
-}
-
-// Opening.
-impl Session {
-    fn begin_opening(&mut self, cx: &mut Context<'_>, hello: Hello) {
+    pub(super) fn begin_opening(&mut self, cx: &mut Context<'_>, hello: Hello) {
         let target = match wanted_target(&hello) {
             Ok(target) => target,
             Err(detail) => return self.end(cx, Outcome::BadRequest { detail }),
@@ -335,7 +179,12 @@ impl Session {
     fn waits_for(&self) -> &'static str {
         match &self.state {
             State::Opening(state) => state.stage.waits_for(),
-            _ => "nothing",
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => "nothing",
         }
     }
 
@@ -405,7 +254,9 @@ impl Session {
             (Stage::Locating(mut search), Some(dialect)) => {
                 match search.answer(&cx.settings.locator, &dialect, &reply) {
                     Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
-                    step => self.location_step(cx, dialect, search, step),
+                    step @ (Step::Ask(_) | Step::Found(_) | Step::Refused(_)) => {
+                        self.location_step(cx, dialect, search, step);
+                    }
                 }
             }
             (Stage::Inspecting, Some(dialect)) => self.inspected(cx, dialect, &reply),
@@ -518,8 +369,11 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
         state.started_with = state.size;
-        // An engine that takes no size with the start takes one beside it: it waits until the process is there.
-        if let (Some(size), true) = (state.size, state.hello.tty && dialect.resizes_beside_start()) {
+        // An engine that takes no size with the start takes one beside it: it waits until the process is there. Our own
+        // shell has its size from the script.
+        let needs_resize =
+            state.hello.tty && !state.hello.command.is_empty() && dialect.resizes_beside_start();
+        if let (Some(size), true) = (state.size, needs_resize) {
             state.resizing = true;
             cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
         }
@@ -578,7 +432,7 @@ impl Opening {
         }
         let mut script = String::new();
         if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
-            // The resize beside the start may come after the first prompt; this cannot.
+            // A resize beside the start may come after the first prompt, and costs the engine time; this does not.
             script = format!("stty cols {} rows {} 2>/dev/null\n", size.columns, size.rows);
         }
         script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");
