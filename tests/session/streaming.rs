@@ -236,9 +236,6 @@ fn stdin_end_and_hello_mean_nothing_to_old_codecs() {
 fn of_many_sizes_the_last_one_counts() {
     for (speaks, kind) in ALL_CLIENTS.into_iter().flat_map(|speaks| ALL_ENGINES.map(|kind| (speaks, kind))) {
         let mut visit = Visit::open(speaks, kind, terminal());
-        if kind == Kind::Docker41 && speaks == Speaks::V1 {
-            visit.reply(Call::Resize, 200, &json!(""));
-        }
         for columns in 101..=150 {
             visit.resize(columns, 40);
         }
