@@ -454,10 +454,21 @@ fn a_shutdown_is_told_to_everybody() {
 }
 
 #[test]
-fn the_driver_s_last_resort_closes_everything() {
-    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, terminal());
-    visit.fail();
-    assert_eq!(visit.outcomes, [Outcome::Bug]);
-    assert!(visit.engine_closed && visit.client_closed);
-    visit.is_over();
+fn a_bug_is_told_and_leaves_nothing_behind() {
+    for speaks in ALL_CLIENTS {
+        let mut open = Visit::open(speaks, Kind::Docker51, terminal());
+        open.fail();
+        assert_eq!(open.outcomes, [Outcome::Bug]);
+        assert!(open.engine_closed);
+        assert!(open.heard_the_end().contains("bug"));
+        open.reaps();
+        open.say_goodbye();
+        open.is_over();
+
+        let mut head = Visit::new(speaks);
+        head.client(b"GET ");
+        head.fail();
+        assert!(head.client_closed);
+        head.is_over();
+    }
 }
