@@ -1,13 +1,13 @@
 //! outcome → CLOSE → close frame → gone; and before it, for a stream that ended, the question how.
 
-use super::relay::Relay;
+use super::relay::{Relay, write_output};
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
 use crate::config;
 use crate::engine::reply::{self, Fault, StartFailure};
 use crate::engine::request;
 use crate::outcome::{Action, Outcome, StartFault};
 use crate::wire::http::Reply;
-use crate::wire::message::{Close, Output, ResponseMessage, ResponseType};
+use crate::wire::message::{Close, ResponseMessage, ResponseType};
 use crate::wire::websocket::{Opcode, write_close, write_frame};
 
 /// The stream is over; the engine is asked how the process ended.
@@ -191,10 +191,13 @@ impl Session {
     fn settled(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         let State::Settling(state) = &mut self.state else { return };
         if !matches!(outcome, Outcome::CouldNotStart { .. })
-            && let Some(text) = state.failure.take()
+            && let Some(mut bytes) = state.failure.take()
         {
-            let text = plain_text(&mut state.relay, &text);
-            super::relay::write_output(self.codec, &mut cx.to_client.bytes, Output::Stdout, &text);
+            let (codec, out, range) = (self.codec, &mut cx.to_client.bytes, 0..bytes.len());
+            // A frame that is cut or broken gives what it has.
+            let _ = state.relay.pieces(&mut bytes, &mut 0, range, &mut |buffer, piece| {
+                write_output(codec, out, piece.output, &buffer[piece.range.clone()]);
+            });
         }
         self.end(cx, outcome);
     }

@@ -151,7 +151,7 @@ impl Streaming {
     fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
         self.unanswered = false;
         self.paused_since = None;
-        if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()]) {
+        if self.hold_failure(cx.now, &buffer[range.clone()]) {
             return Flow::Open;
         }
         self.release_held(codec, cx);
@@ -160,19 +160,26 @@ impl Streaming {
 
     /// Keeps first output that looks like the engine's word that nothing was started, until it is known what it is.
     fn hold_failure(&mut self, now: Millis, bytes: &[u8]) -> bool {
-        let at_boundary = !self.stay.tty && self.relay.is_at_boundary();
-        let text = if at_boundary { bytes.get(8..).unwrap_or_default() } else { bytes };
+        if !self.fresh && self.held.is_none() {
+            return false;
+        }
+        let framed = !self.stay.tty && (self.held.is_some() || self.relay.is_at_boundary());
+        let text = if framed { bytes.get(8..).unwrap_or_default() } else { bytes };
         if text.is_empty() {
             // A frame's header alone: the next bytes decide.
             return false;
         }
         self.fresh = false;
-        let suspicious = START_FAILURES.iter().any(|beginning| text.starts_with(beginning));
-        if suspicious && bytes.len() <= config::START_FAILURE_BYTES_MAX {
+        let held_bytes = self.held.as_ref().map_or(0, |held| held.bytes.len());
+        let suspicious = START_FAILURES.iter().any(|beginning| text.starts_with(beginning))
+            && held_bytes + bytes.len() <= config::START_FAILURE_BYTES_MAX;
+        if suspicious {
             let until = now + config::START_FAILURE_MILLISECONDS;
-            self.held = Some(Box::new(Held { bytes: bytes.to_vec(), until }));
+            // Podman says it in two frames: the runtime's words, and its own.
+            let held = self.held.get_or_insert_with(|| Box::new(Held { bytes: Vec::new(), until }));
+            held.bytes.extend_from_slice(bytes);
         }
-        self.held.is_some()
+        suspicious
     }
 
     /// What was held was output after all.
