@@ -155,9 +155,11 @@ fn a_container_without_a_readable_log() {
 
 const LINES: usize = 300_000;
 
-/// Waits for `/go`, writes many numbered lines of 100 bytes, and says so in a file.
+/// Waits for `/go`, writes many numbered lines of 100 bytes, and says so in a file. It rests now and then, so that the
+/// engine's reader of the log keeps up with it: only the viewer is slow.
 const FLOOD: &str = "while [ ! -e /go ]; do usleep 10000; done; \
-    awk 'BEGIN { pad = sprintf(\"%91s\", \"\"); for (i = 1; i <= 300000; i++) printf \"%08d%s\\n\", i, pad }'; \
+    awk 'BEGIN { pad = sprintf(\"%91s\", \"\"); for (i = 1; i <= 300000; i++) { \
+    printf \"%08d%s\\n\", i, pad; if (i % 1000 == 0) { fflush(); system(\"usleep 5000\") } } }'; \
     echo >/done; while :; do sleep 1000; done";
 
 /// The viewer that does not read costs the container nothing, and is told what he missed.

@@ -72,12 +72,14 @@ fn output_that_looks_like_a_failed_start_is_output() {
     let gateway = Gateway::to(&container);
     let text = "OCI runtime exec failed: exec: \"x\": executable file not found in $PATH: unknown\n";
     for status in [0, 126, 127] {
-        let script = format!("printf '%s' '{text}'; exit {status}");
-        let ended = gateway.exec(&container, &["sh", "-c", &script]);
         // On Podman a process that ran and one that did not are told apart by nothing but their text.
-        if !(container.engine.is_podman() && status >= 125) {
-            ended.expect(status, text, "");
+        if container.engine.is_podman() && status >= 125 {
+            continue;
         }
+        let script = format!("printf '%s' '{text}'; exit {status}");
+        gateway.exec(&container, &["sh", "-c", &script]).expect(status, text, "");
+        let script = format!("printf '%s' '{text}' >&2; exit {status}");
+        gateway.exec(&container, &["sh", "-c", &script]).expect(status, "", text);
     }
 }
 
@@ -187,7 +189,13 @@ fn input_that_nobody_reads_is_no_hindrance() {
     let container = Container::idle("entry-busybox");
     let gateway = Gateway::to(&container);
     let words = ["enter", "--container", &container.name, "--", "sh", "-c", "head -c 5; exit 6"];
-    gateway.run_with(vec![b'x'; 4 << 20], &words).expect(6, "xxxxx", "");
+    let ended = gateway.run_with(vec![b'x'; 4 << 20], &words);
+    if container.engine.is_podman() {
+        // It adds a complaint of its own about the pipe, which sometimes stands in the output's place.
+        assert_eq!(ended.status, 6, "{ended}");
+    } else {
+        ended.expect(6, "xxxxx", "");
+    }
     // Nor is a stdin that never ends.
     let mut command = gateway.client(&words);
     let (reader, writer) = std::io::pipe().unwrap();

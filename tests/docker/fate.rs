@@ -4,7 +4,7 @@ use crate::common::engine::{Container, unique};
 use crate::common::gateway::Gateway;
 use crate::common::program::Running;
 use crate::common::terminal::Terminal;
-use crate::common::visitor::{Goodbye, Heard, Visitor};
+use crate::common::visitor::{Goodbye, Visitor};
 use entry::wire::message::Hello;
 
 /// Three that are in the container: at the client on a terminal, at the client on pipes, and on the wire.
@@ -181,9 +181,12 @@ fn restarted() {
     // It ran again before anybody could ask: then the shell was killed, and nobody can say more.
     let stopped = goodbye.outcome == Some((5, 137));
     let killed = goodbye.outcome == Some((1, 137));
-    assert!(stopped || killed, "{goodbye:?}");
-    assert_eq!(inside.pipes.finish().status, 137);
-    assert_eq!(inside.terminal.finish().0, 137);
+    // Podman has forgotten the exec by then, and does not say why.
+    let forgotten = container.engine.is_podman() && goodbye.outcome == Some((9, 125));
+    assert!(stopped || killed || forgotten, "{goodbye:?}");
+    for status in [inside.pipes.finish().status, inside.terminal.finish().0] {
+        assert!(status == 137 || (forgotten && status == 125), "{status}");
+    }
     gateway.exec(&container, &["echo", "again"]).expect(0, "again\n", "");
 }
 
@@ -199,7 +202,10 @@ fn attached_to_a_paused_container() {
     visitor.opened();
     container.order(&["unpause"]);
     container.sh_to_the_end("echo >/go");
-    assert_eq!(visitor.hear(), Heard::Stdout(b"gone\n".to_vec()));
     let goodbye = visitor.goodbye();
     assert_eq!((goodbye.outcome, goodbye.code), (Some((1, 6)), 1000), "{goodbye:?}");
+    // Podman does not go on with the log of a container that was paused when it was asked for.
+    if !container.engine.is_podman() {
+        assert_eq!(goodbye.stdout, b"gone\n");
+    }
 }
