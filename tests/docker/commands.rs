@@ -88,8 +88,9 @@ fn an_image_without_a_shell_says_how_to_go_on() {
     let container = Container::idle("entry-noshell");
     let gateway = Gateway::to(&container);
     let mut terminal = gateway.enter(&container, &[], 80, 24);
-    terminal
-        .expect("The image has neither bash nor sh. Name a program that it has (entry enter … -- COMMAND)");
+    terminal.expect(
+        "The image has no sh, so Entry finds no shell. Name a program that it has (entry enter … -- COMMAND)",
+    );
     assert_eq!(terminal.finish().0, 127);
     let words = ["enter", "--container", &container.name, "--", "/pause", "cat"];
     gateway.run_with("it has this", &words).expect(0, "it has this", "");

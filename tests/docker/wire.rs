@@ -95,7 +95,7 @@ fn lain_s_refusals() {
         goodbye.text.starts_with("\x1b[31m>>> Can't enter your container, try again.\x1b[0m"),
         "{goodbye:?}"
     );
-    assert!(goodbye.text.contains("neither bash nor sh"), "{goodbye:?}");
+    assert!(goodbye.text.contains("no sh, so Entry finds no shell"), "{goodbye:?}");
     assert_eq!(goodbye.code, 4126);
     let goodbye = enter("", "1", "/enter");
     assert!(

@@ -262,7 +262,7 @@ fn a_start_that_failed_is_no_output() {
                 let told = visit.heard_the_end();
                 assert!(
                     told.contains(if fault == StartFault::NoShell {
-                        "neither bash nor sh"
+                        "no sh, so Entry finds no shell"
                     } else {
                         "nosuch"
                     }),
