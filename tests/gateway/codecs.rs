@@ -5,7 +5,7 @@ use crate::fake::{self, BYE, Fake, PROMPT, Then, framed, usual};
 use crate::raw::{BINARY, CLOSE, Raw, TEXT, frame, plain, upgrade};
 use crate::support::{Gateway, SAFELY, demo};
 use entry::demo::{DemoContainer, DemoEngine, DemoOptions};
-use entry::wire::message::Hello;
+use entry::wire::message::{Codec, Hello};
 use tungstenite::Message;
 
 #[test]
@@ -104,8 +104,10 @@ fn the_old_json_byte_for_byte() {
 #[test]
 fn stdout_and_stderr_stay_apart_in_every_codec() {
     let engine = Fake::unix(|asked, connection| match asked.what {
+        // Each of the three asks before its log and after it.
         "GET container" => {
-            connection.answer(200, "", &fake::container("true", "false"));
+            let running = if asked.nth % 2 == 1 { "true" } else { "false" };
+            connection.answer(200, "", &fake::container(running, "false"));
             Then::Answered
         }
         "GET logs" => {
@@ -121,14 +123,19 @@ fn stdout_and_stderr_stay_apart_in_every_codec() {
         _ => Then::Usual,
     });
     let gateway = Gateway::before(&engine.url);
-    let headers = [("app-name", "demo"), ("proc-name", "shell")];
-    let lain = Client::connect(gateway.address, "/attach", entry::wire::message::Codec::Protobuf, &headers);
-    let mut web =
-        Client::connect(gateway.address, "/attach?method=web", entry::wire::message::Codec::Json, &[]);
-    web.socket.send(Message::text(r#"{"app_name":"demo","proc_name":"shell"}"#)).unwrap();
-    let v1 = Client::attach(gateway.address, Hello { tail: Some(5), ..hello(&[]) }).opened();
-    for client in [lain, web, v1] {
-        let end = client.end();
+    let lain = || {
+        let headers = [("app-name", "demo"), ("proc-name", "shell")];
+        Client::connect(gateway.address, "/attach", Codec::Protobuf, &headers)
+    };
+    let web = || {
+        let mut client = Client::connect(gateway.address, "/attach?method=web", Codec::Json, &[]);
+        client.socket.send(Message::text(r#"{"app_name":"demo","proc_name":"shell"}"#)).unwrap();
+        client
+    };
+    let v1 = || Client::attach(gateway.address, Hello { tail: Some(5), ..hello(&[]) }).opened();
+    let clients: [&dyn Fn() -> Client; 3] = [&lain, &web, &v1];
+    for client in clients {
+        let end = client().end();
         assert_eq!((end.out.as_str(), end.err.as_str()), ("out\né", "err\nmore"));
     }
     let tails: Vec<bool> =

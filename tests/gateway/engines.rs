@@ -362,10 +362,10 @@ fn nobody_s_end_waits_for_another_s_resize_or_reaper() {
         client.resize(100, 50);
     }
     let leaving: Vec<Client> = (0..12).map(|_| enter_app(&gateway).opened()).collect();
-    drop(leaving);
     engine.await_asked("POST resize", 1);
-    engine.await_asked("POST reaper", 1);
+    drop(leaving);
     (0..12).for_each(|_| works(enter_app(&gateway)));
+    engine.await_asked("POST reaper", 1);
 }
 
 #[test]
