@@ -19,7 +19,7 @@ pub enum Action {
 pub enum StartFault {
     /// No such file, or not in `$PATH`: exit status 127, as shells say it.
     CommandNotFound,
-    /// The image has neither bash nor sh: exit status 127.
+    /// The image has no sh, through which bash is found too: exit status 127.
     NoShell,
     /// There, but it could not be executed: exit status 126.
     NotExecutable,
@@ -254,7 +254,7 @@ impl fmt::Display for Outcome {
             Outcome::Exited { status } => write!(f, "Exited with status {status}."),
             Outcome::CouldNotStart { fault, detail } => match fault {
                 StartFault::NoShell => f.write_str(
-                    "The image has neither bash nor sh. Name a program that it has (entry enter … -- COMMAND), \
+                    "The image has no sh, so Entry finds no shell. Name a program that it has (entry enter … -- COMMAND), \
                      or enter a container whose image has a shell.",
                 ),
                 StartFault::CommandNotFound => write!(f, "The command was not found: {detail}"),

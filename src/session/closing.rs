@@ -1,13 +1,13 @@
 //! outcome → CLOSE → close frame → gone; and before it, for a stream that ended, the question how.
 
-use super::relay::Relay;
+use super::relay::{Piece, Relay};
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
 use crate::config;
 use crate::engine::reply::{self, Fault, StartFailure};
 use crate::engine::request;
 use crate::outcome::{Action, Outcome, StartFault};
 use crate::wire::http::Reply;
-use crate::wire::message::{Close, Output, ResponseMessage, ResponseType};
+use crate::wire::message::{Close, ResponseMessage, ResponseType};
 use crate::wire::websocket::{Opcode, write_close, write_frame};
 
 /// The stream is over; the engine is asked how the process ended.
@@ -106,17 +106,20 @@ impl Session {
         reply: Result<Reply, CallError>,
     ) {
         let State::Settling(state) = &mut self.state else { return };
-        let reply = match reply {
-            Ok(reply) => reply,
-            Err(CallError(trouble)) => return state.again(cx.now, trouble),
+        let question = state.question;
+        let is_asked = match call {
+            Call::InspectExec => question == Question::Exec,
+            Call::InspectContainer => question != Question::Exec,
+            // A late one decides nothing.
+            Call::Resize | Call::ProbePaused | Call::ReapCreate | Call::ReapStart => false,
         };
-        match (call, state.question) {
-            (Call::InspectExec, Question::Exec) => self.exec_inspected(cx, &reply),
-            (Call::InspectContainer, Question::Container { status }) => {
-                self.container_inspected(cx, &reply, status);
-            }
-            // A late resize or probe.
-            _ => {}
+        if !is_asked {
+            return;
+        }
+        match (reply, question) {
+            (Err(CallError(trouble)), _) => state.again(cx.now, trouble),
+            (Ok(reply), Question::Exec) => self.exec_inspected(cx, &reply),
+            (Ok(reply), Question::Container { status }) => self.container_inspected(cx, &reply, status),
         }
     }
 
@@ -139,7 +142,7 @@ impl Session {
         let podman = state.stay.dialect.podman;
         // On Podman a process that ran may look the same; there the text decides too.
         if exec.never_ran(podman) && (state.failure.is_some() || !podman) {
-            let text = plain_text(&mut state.relay, state.failure.as_deref().unwrap_or_default());
+            let text = state.relay.text_of(state.failure.as_deref().unwrap_or_default());
             let fault = start_fault(reply::read_start_failure(&text, code), state.stay.shell);
             let detail = match one_line(&text) {
                 said if said.is_empty() => "the engine's words stand in the output.".to_owned(),
@@ -191,10 +194,17 @@ impl Session {
     fn settled(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         let State::Settling(state) = &mut self.state else { return };
         if !matches!(outcome, Outcome::CouldNotStart { .. })
-            && let Some(text) = state.failure.take()
+            && let Some(mut held) = state.failure.take()
         {
-            let text = plain_text(&mut state.relay, &text);
-            super::relay::write_output(self.codec, &mut cx.to_client.bytes, Output::Stdout, &text);
+            let range = 0..held.len();
+            let (codec, Context { to_client, scratch, .. }) = (self.codec, &mut *cx);
+            // A frame that is cut or broken gives what it has.
+            let _ =
+                state.relay.pieces(&mut held, &mut 0, range, &mut |buffer: &mut [u8], piece: Piece<'_>| {
+                    piece.send(codec, buffer, scratch, to_client);
+                });
+            cx.to_client.detach(&held);
+            state.relay.flush(codec, cx.to_client);
         }
         self.end(cx, outcome);
     }
@@ -202,18 +212,6 @@ impl Session {
 
 /// 128 + SIGKILL.
 const KILLED: u8 = 137;
-
-/// The bytes of output in a stream's bytes.
-fn plain_text(relay: &mut Relay, bytes: &[u8]) -> Vec<u8> {
-    let mut buffer = bytes.to_vec();
-    let mut text = Vec::new();
-    let range = 0..buffer.len();
-    // A frame that is cut or broken gives what it has.
-    let _ = relay.pieces(&mut buffer, &mut 0, range, &mut |buffer, piece| {
-        text.extend_from_slice(&buffer[piece.range.clone()]);
-    });
-    text
-}
 
 fn one_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);

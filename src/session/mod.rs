@@ -454,12 +454,15 @@ impl Session {
         }
     }
 
-    /// The driver caught a panic in this session: it ends, and nothing of its state is trusted any more.
+    /// The driver caught a panic in this session: it ends with the word that Entry has a bug.
     pub fn fail(&mut self, cx: &mut Context<'_>) {
+        let tellable = self.next_ping != Millis::MAX;
+        cx.effects.push(Effect::CloseEngine);
+        if tellable {
+            return self.end(cx, Outcome::Bug);
+        }
         self.state = State::Gone;
         self.reaping = None;
-        self.next_ping = Millis::MAX;
-        cx.effects.push(Effect::CloseEngine);
         cx.effects.push(Effect::CloseClient);
         cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug }));
     }

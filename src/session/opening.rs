@@ -33,13 +33,13 @@ pub(super) struct Opening {
     stdin_ended: bool,
     stage: Stage,
     reader: Option<ReplyReader>,
+    /// What this connection's engine speaks. Another session may find the engine gone and forget what all of them
+    /// know; what was asked and begun here is still read and ended in the words it was asked in.
+    dialect: Option<Dialect>,
     /// The container as the engine is asked for it, once located.
     container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
-    /// What this engine speaks, once known. The session's own: what the loop knows may be forgotten meanwhile, since
-    /// another session found the engine gone, and a stream that has begun cannot be asked again.
-    dialect: Option<Dialect>,
     /// The engine will not take another question on this connection.
     spent: bool,
     /// The question for the connection that is being made in place of a spent one.
@@ -145,9 +145,9 @@ impl Session {
             stdin_ended: false,
             stage: Stage::Connecting,
             reader: None,
+            dialect: None,
             container: String::new(),
             renegotiated: false,
-            dialect: None,
             spent: false,
             unsent: None,
         }));
@@ -180,18 +180,15 @@ impl Session {
 
     pub(super) fn opening_closed(&mut self, cx: &mut Context<'_>) {
         let State::Opening(state) = &mut self.state else { return };
-        *cx.dialect = None;
-        let last_word = state.reader.as_mut().map(ReplyReader::finish_at_eof);
-        match last_word {
-            Some(Ok(reply)) => {
-                state.spent = true;
-                self.opening_reply(cx, reply);
-            }
-            Some(Err(_)) | None => {
-                let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
-                self.end(cx, Outcome::EngineUnavailable { detail });
-            }
+        // Docker refuses to attach in words that end with the connection.
+        if let Some(Ok(reply)) = state.reader.as_mut().map(ReplyReader::finish_at_eof) {
+            state.reader = None;
+            state.spent = true;
+            return self.opening_reply(cx, reply);
         }
+        *cx.dialect = None;
+        let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
+        self.end(cx, Outcome::EngineUnavailable { detail });
     }
 
     pub(super) fn opening_timed_out(&mut self, cx: &mut Context<'_>) {
@@ -277,8 +274,8 @@ impl Session {
         match (stage, state.dialect) {
             (Stage::Pinging, _) => match reply::read_ping(&reply) {
                 Ok(dialect) => {
-                    state.dialect = Some(dialect);
                     *cx.dialect = Some(dialect);
+                    state.dialect = Some(dialect);
                     self.locate(cx, dialect);
                 }
                 Err(error) => self.refused_by_engine(cx, error),
@@ -324,6 +321,7 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         if error.kind == Fault::VersionRefused && !state.renegotiated {
             state.renegotiated = true;
+            state.dialect = None;
             *cx.dialect = None;
             return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
         }
@@ -402,8 +400,11 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
         state.started_with = state.size;
-        // An engine that takes no size with the start takes one beside it: it waits until the process is there.
-        if let (Some(size), true) = (state.size, state.hello.tty && dialect.resizes_beside_start()) {
+        // An engine that takes no size with the start takes one beside it: it waits until the process is there. Our own
+        // shell has its size from the script.
+        let needs_resize =
+            state.hello.tty && !state.hello.command.is_empty() && dialect.resizes_beside_start();
+        if let (Some(size), true) = (state.size, needs_resize) {
             state.resizing = true;
             cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
         }
@@ -462,7 +463,7 @@ impl Opening {
         }
         let mut script = String::new();
         if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
-            // The resize beside the start may come after the first prompt; this cannot.
+            // A resize beside the start may come after the first prompt, and costs the engine time; this does not.
             script = format!("stty cols {} rows {} 2>/dev/null\n", size.columns, size.rows);
         }
         script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");

@@ -11,7 +11,7 @@ use crate::wire::websocket::{Opcode, frame_head};
 use std::ops::Range;
 
 /// How the engine frames the stream, as decided by the Tty that was asked for, and the held incomplete characters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Relay {
     /// A terminal's output.
     Raw(Tail),
@@ -64,12 +64,17 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether the next byte from the engine begins a frame; raw streams have none.
-    pub(super) fn is_at_boundary(&self) -> bool {
-        match self {
-            Relay::Raw(_) => true,
-            Relay::Multiplexed { decoder, .. } => decoder.is_at_boundary(),
-        }
+    /// The output in bytes of the stream that may come next, both streams of it joined.
+    pub(super) fn text_of(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = bytes.to_vec();
+        let mut text = Vec::new();
+        let range = 0..buffer.len();
+        // A frame that is cut or broken gives what it has.
+        let _ =
+            self.clone().pieces(&mut buffer, &mut 0, range, &mut |buffer: &mut [u8], piece: Piece<'_>| {
+                text.extend_from_slice(&buffer[piece.range.clone()]);
+            });
+        text
     }
 
     /// The stream has ended: what was held goes out as it is.

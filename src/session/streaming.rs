@@ -31,7 +31,7 @@ pub(super) struct Streaming {
     /// The size changed while a resize was under way: only the last one matters.
     resize_again: bool,
     input_open: bool,
-    /// Nothing has come from the process yet.
+    /// Nothing has come from the process yet, but for what is held.
     fresh: bool,
     /// Something was typed since the last output.
     unanswered: bool,
@@ -149,9 +149,9 @@ impl Streaming {
 
     /// Bytes of the engine. Whether the stream goes on is for the session to see.
     fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
-        self.unanswered = false;
+        let is_answer = std::mem::take(&mut self.unanswered);
         self.paused_since = None;
-        if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()]) {
+        if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()], is_answer) {
             return Flow::Open;
         }
         self.release_held(codec, cx);
@@ -159,25 +159,36 @@ impl Streaming {
     }
 
     /// Keeps first output that looks like the engine's word that nothing was started, until it is known what it is.
-    fn hold_failure(&mut self, now: Millis, bytes: &[u8]) -> bool {
-        let at_boundary = !self.stay.tty && self.relay.is_at_boundary();
-        let text = if at_boundary { bytes.get(8..).unwrap_or_default() } else { bytes };
+    /// Those words may come in pieces, and Podman says some more in a frame of their own.
+    fn hold_failure(&mut self, now: Millis, bytes: &[u8], is_answer: bool) -> bool {
+        let earlier = self.held.as_ref().map_or(&[][..], |held| &held.bytes);
+        if earlier.len() + bytes.len() > config::START_FAILURE_BYTES_MAX {
+            self.fresh = false;
+            return false;
+        }
+        let whole = [earlier, bytes].concat();
+        let text = self.relay.text_of(&whole);
         if text.is_empty() {
             // A frame's header alone: the next bytes decide.
             return false;
         }
-        self.fresh = false;
-        let suspicious = START_FAILURES.iter().any(|beginning| text.starts_with(beginning));
-        if suspicious && bytes.len() <= config::START_FAILURE_BYTES_MAX {
-            let until = now + config::START_FAILURE_MILLISECONDS;
-            self.held = Some(Box::new(Held { bytes: bytes.to_vec(), until }));
+        let suspicious = START_FAILURES.iter().any(|beginning| {
+            // What echoes a keystroke is not the beginning of anything.
+            text.starts_with(beginning) || (!is_answer && beginning.starts_with(&text))
+        });
+        if suspicious {
+            let until =
+                self.held.as_ref().map_or(now + config::START_FAILURE_MILLISECONDS, |held| held.until);
+            self.held = Some(Box::new(Held { bytes: whole, until }));
         }
-        self.held.is_some()
+        self.fresh = suspicious;
+        suspicious
     }
 
     /// What was held was output after all.
     fn release_held(&mut self, codec: Codec, cx: &mut Context<'_>) {
         if let Some(mut held) = self.held.take() {
+            self.fresh = false;
             let range = 0..held.bytes.len();
             // Nothing is free in front of these bytes, so they are copied; a broken stream shows at its next bytes.
             let _ = self.relay(codec, cx, &mut held.bytes, range);

@@ -1,0 +1,9 @@
+//! One session's whole life, pure: three kinds of clients, three kinds of engines, every split of the bytes.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "in a test what is not expected fails it")]
+
+mod driver;
+mod ending;
+mod opening;
+mod streaming;
