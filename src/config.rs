@@ -18,9 +18,9 @@ pub const HELLO_MILLISECONDS_MAX: u64 = 10_000;
 pub const CLOSE_MILLISECONDS_MAX: u64 = 5_000;
 /// For closing its connection after our last byte.
 pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
-/// Idle seconds before a TCP client is probed; three probes in as much time again, and it is gone.
+/// Idle seconds before a TCP peer is probed; three probes in as much time again, and it is gone.
 pub const KEEPALIVE_IDLE_SECONDS: i32 = 30;
-/// How long sent bytes may stay unacknowledged.
+/// How long bytes that were sent to a client may stay unacknowledged, while it is not known to rest.
 pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
 
 // What a client may take: bytes.
@@ -42,16 +42,18 @@ pub const VIEWER_BACKLOG_BYTES_MAX: usize = 256 * 1024;
 
 /// From the client's wish to a running process.
 pub const OPEN_MILLISECONDS_MAX: u64 = 30_000;
-/// One short call.
+/// One short call, once it has a connection.
 pub const CALL_MILLISECONDS_MAX: u64 = 15_000;
+/// A short call's waiting for a connection.
+pub const CALL_WAIT_MILLISECONDS_MAX: u64 = REAP_MILLISECONDS_MAX;
 /// For saying how a process ended, after its stream ended.
 pub const SETTLE_MILLISECONDS_MAX: u64 = 3_000;
 /// The first pause before the question is put again; each next one is twice as long.
 pub const SETTLE_RETRY_MILLISECONDS: u64 = 20;
 /// Once the pause has grown to this, a container that is said to run is believed to run.
 pub const SETTLE_RUNNING_MILLISECONDS_MAX: u64 = 160;
-/// For creating and starting a reaper.
-pub const REAP_MILLISECONDS_MAX: u64 = 15_000;
+/// For creating and starting a reaper; most of it is waiting for its turn when many sessions end at once.
+pub const REAP_MILLISECONDS_MAX: u64 = 300_000;
 /// How long first output that looks like a failed start is held before it is taken for output.
 pub const START_FAILURE_MILLISECONDS: u64 = 500;
 /// How long such a text may be.
@@ -60,7 +62,10 @@ pub const START_FAILURE_BYTES_MAX: usize = 4 * 1024;
 pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
 /// Connections for short calls that one loop keeps to an engine.
 pub const CALL_CONNECTIONS_MAX: usize = 8;
-/// Short calls of one loop that may wait for a connection; more are refused.
+/// How many of them may be taken by calls that can wait: sizes and probes, and as many by reapers. The rest is free for
+/// the question how a process ended, whatever an engine takes its time with.
+pub const PATIENT_CALLS_MAX: usize = 3;
+/// Short calls of each kind of one loop that may wait for a connection; more are refused.
 pub const CALLS_WAITING_MAX: usize = 16 * 1024;
 /// How long such a connection is kept without use.
 pub const CALL_IDLE_MILLISECONDS_MAX: u64 = 30_000;

@@ -91,21 +91,46 @@ pub fn listen_shared(address: SocketAddr, backlog: i32) -> io::Result<TcpListene
     Ok(TcpListener::from(socket))
 }
 
-/// Notice a vanished host: probe an idle TCP connection after `idle_seconds`, and give up when sent bytes stay
-/// unacknowledged for `unacknowledged_milliseconds` (TCP_USER_TIMEOUT).
+/// Notice a vanished host: probe an idle TCP connection after `idle_seconds`.
 ///
 /// # Errors
 /// The descriptor is not a TCP socket.
-pub fn notice_vanished_peer(
-    socket: BorrowedFd<'_>,
-    idle_seconds: i32,
-    unacknowledged_milliseconds: i32,
-) -> io::Result<()> {
+pub fn notice_vanished_peer(socket: BorrowedFd<'_>, idle_seconds: i32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_seconds)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (idle_seconds / 3).max(1))?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, unacknowledged_milliseconds)
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)
+}
+
+/// Give a TCP connection up when what was sent, or is to be sent, makes no progress for so long (TCP_USER_TIMEOUT); 0
+/// is the kernel's own patience, some fifteen minutes for a host that is silent, and no end for one that answers and
+/// has no room. Other than 0, Linux gives up both.
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+pub fn give_up_unacknowledged(socket: BorrowedFd<'_>, milliseconds: i32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds)
+}
+
+/// What [`give_up_unacknowledged`] has set.
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+#[cfg(test)]
+pub(crate) fn unacknowledged_limit(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, and `size` is the true size of `value`.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_USER_TIMEOUT,
+            (&raw mut value).cast(),
+            &raw mut size,
+        )
+    })?;
+    Ok(value)
 }
 
 /// Raises the limit of open descriptors to the hard one; gives what it is then.

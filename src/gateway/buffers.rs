@@ -41,6 +41,10 @@ impl Backlog {
         let remainder = self.0.get_or_insert_with(|| {
             Box::new(Remainder { bytes: pool.free.pop().unwrap_or_default(), sent: 0 })
         });
+        // Of a socket that takes a little at a time and never all, what it took must not stay.
+        if remainder.sent > remainder.bytes.len() / 2 {
+            remainder.bytes.drain(..std::mem::take(&mut remainder.sent));
+        }
         remainder.bytes.extend_from_slice(bytes);
     }
 
@@ -81,5 +85,19 @@ mod tests {
         backlog.append(&mut pool, b"again");
         assert!(pool.free.is_empty());
         assert_eq!(backlog.as_bytes(), b"again");
+    }
+
+    #[test]
+    fn what_was_sent_does_not_stay_while_more_comes() {
+        let (mut pool, mut backlog) = (Pool::default(), Backlog::default());
+        backlog.append(&mut pool, &[0; 1500]);
+        for round in 0..10_000_u32 {
+            backlog.append(&mut pool, &[round.to_le_bytes()[0]; 1000]);
+            backlog.consume(&mut pool, 1000);
+            assert_eq!(backlog.len(), 1500, "it never falls empty");
+        }
+        assert_eq!(backlog.as_bytes()[500..], [9999_u32.to_le_bytes()[0]; 1000]);
+        let held = backlog.0.map_or(0, |remainder| remainder.bytes.capacity());
+        assert!(held < 16 * 1024, "{held} bytes are held for 1500");
     }
 }

@@ -74,9 +74,6 @@ impl Listener {
 /// Keystrokes go out at once, and a vanished host is noticed. A socket that refuses is already gone.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let _ = sys::notice_vanished_peer(
-        stream.as_fd(),
-        config::KEEPALIVE_IDLE_SECONDS,
-        config::UNACKNOWLEDGED_MILLISECONDS_MAX,
-    );
+    let _ = sys::notice_vanished_peer(stream.as_fd(), config::KEEPALIVE_IDLE_SECONDS);
+    let _ = sys::give_up_unacknowledged(stream.as_fd(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
 }

@@ -143,8 +143,10 @@ struct Gateway {
     tasks: VecDeque<Task>,
     /// Sessions with something to do in the next turn.
     ready: Vec<Key>,
-    /// Sessions that wait for room in a unix socket's queue.
-    connecting: Vec<Key>,
+    /// Sessions that wait for room in a unix socket's queue, in the order they came.
+    connecting: VecDeque<Key>,
+    /// When the first of them tries again.
+    connect_at: Millis,
     dying: Vec<Key>,
     fired: Vec<u32>,
     stopping: Arc<AtomicBool>,
@@ -178,7 +180,7 @@ impl Gateway {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.connecting.is_empty()).then(|| self.now + config::CONNECT_RETRY_MILLISECONDS);
+        let retry = (!self.connecting.is_empty()).then_some(self.connect_at);
         let due =
             [self.wheel.next(), self.upstream.deadline(), self.listener.rests_until(), retry, self.stop_at];
         let due = due.into_iter().flatten().min()?;
@@ -197,9 +199,7 @@ impl Gateway {
         }
         self.settle();
 
-        for key in std::mem::take(&mut self.connecting) {
-            self.connect_engine(key);
-        }
+        self.connect_waiting();
         self.upstream.timer(self.poll.registry(), &mut self.pool, self.now);
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(self.now, &mut fired);
@@ -250,9 +250,17 @@ impl Gateway {
                 let Some(entry) = self.entries.get_mut(key) else { return };
                 let leg = if kind == KIND_CLIENT { &mut entry.client } else { &mut entry.engine };
                 let connected = leg.as_mut().and_then(|leg| leg.ready(event));
+                // A client that is gone for good is told by reading, unless nothing is read while a process reads nothing.
+                let lost = kind == KIND_CLIENT
+                    && (event.is_error() || event.is_write_closed())
+                    && entry.client.is_some()
+                    && !entry.reads_client();
                 if !entry.queued {
                     entry.queued = true;
                     self.ready.push(key);
+                }
+                if lost {
+                    self.step(key, Input::ClientClosed);
                 }
                 match connected {
                     None => {}
@@ -331,6 +339,9 @@ impl Gateway {
     fn step(&mut self, key: Key, input: Input) {
         let Gateway { entries, to_client, to_engine, effects, buffer, pool, .. } = self;
         let Some(entry) = entries.get_mut(key) else { return };
+        if let (Input::Timer, Some(leg)) = (&input, &mut entry.client) {
+            leg.mind_resting_peer();
+        }
         let mut cx = Context {
             now: self.now,
             settings: &self.settings,
@@ -412,6 +423,8 @@ impl Gateway {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let registry = self.poll.registry();
         match effect {
+            // Nobody overtakes those who wait already.
+            Effect::ConnectEngine if !self.connecting.is_empty() => self.connecting.push_back(key),
             Effect::ConnectEngine => self.connect_engine(key),
             Effect::FinishEngineInput => {
                 if let Some(leg) = &mut entry.engine {
@@ -442,6 +455,15 @@ impl Gateway {
         }
     }
 
+    /// Those who wait for room in a unix socket's queue try again, one after another, until the first finds none.
+    fn connect_waiting(&mut self) {
+        while self.now >= self.connect_at
+            && let Some(key) = self.connecting.pop_front()
+        {
+            self.connect_engine(key);
+        }
+    }
+
     fn connect_engine(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.session.wants_engine_leg()) else {
             return;
@@ -458,7 +480,10 @@ impl Gateway {
                     self.step(key, Input::EngineConnected);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.connecting.push(key),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.connecting.push_front(key);
+                self.connect_at = self.now + config::CONNECT_RETRY_MILLISECONDS;
+            }
             Err(error) => self.connect_failed(key, &error),
         }
     }

@@ -81,7 +81,8 @@ impl Server {
                 effects: Vec::new(),
                 tasks: VecDeque::new(),
                 ready: Vec::new(),
-                connecting: Vec::new(),
+                connecting: VecDeque::new(),
+                connect_at: 0,
                 dying: Vec::new(),
                 fired: Vec::new(),
                 stopping: server.stopping.clone(),
@@ -91,16 +92,19 @@ impl Server {
             server.loops.push(thread.spawn(move || gateway.run())?);
         }
         log::info!("listening on {}", server.address);
-        match probe::ask(&config.engine) {
+        let engine = config.engine.clone();
+        // Beside everything else, since an engine that hangs makes whoever connects to it wait.
+        std::thread::Builder::new().name("probe".to_owned()).spawn(move || match probe::ask(&engine) {
             Ok(dialect) => {
                 let kind = if dialect.podman { "Podman" } else { "Docker" };
-                log::info!("the engine at {} is {kind}, API {}", config.engine, dialect.version);
+                log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
             }
-            Err(why) => log::warn!(
-                "the engine at {} is away ({why}); sessions are answered so until it is back",
-                config.engine
-            ),
-        }
+            Err(why) => {
+                log::warn!(
+                    "the engine at {engine} is away ({why}); sessions are answered so until it is back"
+                );
+            }
+        })?;
         server.keep_resolving(config, endpoint)?;
         Ok(server)
     }

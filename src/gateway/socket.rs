@@ -1,14 +1,18 @@
 //! Tcp or Unix, and a leg: a socket with what is known of its readiness and what still waits for it.
 
 use super::buffers::{Backlog, Pool};
+use crate::config;
 use crate::engine::Address;
 use crate::session::Lane;
+use crate::sys;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 /// A stream socket.
 #[derive(Debug)]
@@ -99,6 +103,8 @@ pub struct Leg {
     finishing: bool,
     /// Writing has failed: what is sent is dropped.
     deaf: bool,
+    /// The peer rests and may do so: it is not given up for what it does not take.
+    resting: bool,
     backlog: Backlog,
 }
 
@@ -117,6 +123,7 @@ impl Leg {
             connecting,
             finishing: false,
             deaf: false,
+            resting: false,
             backlog: Backlog::default(),
         })
     }
@@ -268,6 +275,20 @@ impl Leg {
         Ok(())
     }
 
+    /// A client that does not read for a while (its output goes to a pager, say) is there all the same, but with a
+    /// limit for unacknowledged bytes Linux gives it up. So there is a limit only while nothing waits for the client;
+    /// asked now and then, and well within that limit.
+    pub(super) fn mind_resting_peer(&mut self) {
+        if self.resting == self.backlog.is_empty()
+            && let Socket::Tcp(stream) = &self.socket
+        {
+            self.resting = !self.resting;
+            let limit = if self.resting { 0 } else { config::UNACKNOWLEDGED_MILLISECONDS_MAX };
+            // A socket that refuses is gone already, which reading will show.
+            let _ = sys::give_up_unacknowledged(stream.as_fd(), limit);
+        }
+    }
+
     /// Shuts down writing once what waits has gone.
     ///
     /// # Errors
@@ -315,7 +336,7 @@ impl Endpoint {
         let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port));
         let found = found
             .map_err(|error| error.to_string())
-            .and_then(|mut all| all.next().ok_or_else(|| "the name has no address".to_owned()));
+            .and_then(|all| that_answers(all).ok_or_else(|| "the name has no address".to_owned()));
         if let Ok(mut known) = known.write() {
             // An address that worked is better than none.
             if found.is_ok() || known.is_err() {
@@ -335,8 +356,73 @@ impl Endpoint {
                 let known = known.read().map(|known| known.clone()).unwrap_or_else(|_| Err("lost".into()));
                 let stream = mio::net::TcpStream::connect(known.map_err(io::Error::other)?)?;
                 stream.set_nodelay(true)?;
+                sys::notice_vanished_peer(stream.as_fd(), config::KEEPALIVE_IDLE_SECONDS)?;
                 Ok((Socket::Tcp(stream), true))
             }
         }
+    }
+}
+
+/// Of several addresses (`localhost` is ::1 and 127.0.0.1) the first that takes a connection; if none does, the first.
+fn that_answers(addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    const TIME_LIMIT: Duration = Duration::from_secs(2);
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let first = addresses.first().copied();
+    if addresses.len() < 2 {
+        return first;
+    }
+    addresses.into_iter().find(|address| TcpStream::connect_timeout(address, TIME_LIMIT).is_ok()).or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Poll;
+    use std::net::TcpListener;
+
+    #[test]
+    fn of_several_addresses_one_that_answers_is_taken() {
+        let there = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = there.local_addr().map(|address| (there, address)).unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(that_answers([gone, there.1].into_iter()), Some(there.1));
+        assert_eq!(that_answers([gone, gone].into_iter()), Some(gone));
+        assert_eq!(that_answers([].into_iter()), None);
+    }
+
+    #[test]
+    fn a_client_that_rests_is_not_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let watched = accepted.try_clone().unwrap();
+        let limit = || sys::unacknowledged_limit(watched.as_fd()).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut pool = Pool::default();
+        let socket = Socket::Tcp(mio::net::TcpStream::from_std(accepted));
+        let mut leg = Leg::new(poll.registry(), socket, Token(0), false).unwrap();
+        sys::give_up_unacknowledged(watched.as_fd(), config::UNACKNOWLEDGED_MILLISECONDS_MAX).unwrap();
+        leg.mind_resting_peer();
+        assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
+
+        let lane = Lane { ranges: Vec::new(), bytes: vec![0; 65536] };
+        let mut sent = 0;
+        while leg.backlog_bytes() == 0 {
+            leg.send(&mut pool, &[], &lane).unwrap();
+            sent += lane.bytes.len();
+        }
+        leg.mind_resting_peer();
+        assert_eq!(limit(), 0);
+
+        let mut read = vec![0; sent];
+        let reader = std::thread::spawn(move || client.read_exact(&mut read));
+        while leg.backlog_bytes() > 0 {
+            leg.writable = true;
+            leg.flush(&mut pool).unwrap();
+        }
+        reader.join().unwrap().unwrap();
+        leg.mind_resting_peer();
+        assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
     }
 }

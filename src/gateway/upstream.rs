@@ -1,5 +1,9 @@
-//! Short calls to the engine beside the sessions' streams: a small pool of kept-alive connections, a queue in front of
-//! it, a deadline on each call.
+//! Short calls to the engine beside the sessions' streams: a small pool of kept-alive connections, lines of calls in
+//! front of it, a deadline on each.
+//!
+//! There is a line for each kind of call. How a process ended is what its person waits for, and a session gives up on it
+//! soon; so those calls come first, and calls that can wait never take all connections: an engine may hold a resize for
+//! ten seconds, and a thousand sessions that end together have a thousand reapers to start.
 
 use super::buffers::Pool;
 use super::slab::Key;
@@ -21,6 +25,20 @@ struct Waiting {
     retried: bool,
 }
 
+/// The kinds of calls, in the order they are served.
+const LINES: usize = 3;
+const ENDS: usize = 0;
+const SIZES: usize = 1;
+const REAPERS: usize = 2;
+
+fn line_of(call: Call) -> usize {
+    match call {
+        Call::InspectExec | Call::InspectContainer => ENDS,
+        Call::Resize | Call::ProbePaused => SIZES,
+        Call::ReapCreate | Call::ReapStart => REAPERS,
+    }
+}
+
 /// A call that is over.
 pub(super) type Finished = (Key, Call, Result<Reply, CallError>);
 
@@ -40,11 +58,11 @@ struct Connection {
 pub(super) struct Upstream {
     endpoint: Endpoint,
     connections: Vec<Option<Connection>>,
-    waiting: VecDeque<Waiting>,
+    waiting: [VecDeque<Waiting>; LINES],
     pub(super) finished: Vec<Finished>,
     /// Turns a connection's place into its token.
     token: fn(usize) -> Token,
-    /// A unix socket's queue was full: when to try again.
+    /// No connection could be had for now: when to try again; 0 when one may be tried.
     rest_until: Millis,
 }
 
@@ -53,7 +71,7 @@ impl Upstream {
         Upstream {
             endpoint,
             connections: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Default::default(),
             finished: Vec::new(),
             token,
             rest_until: 0,
@@ -62,24 +80,27 @@ impl Upstream {
 
     /// Queues a call; its end comes in `finished`, also when it cannot even be queued.
     pub(super) fn submit(&mut self, caller: Key, call: Call, request: Vec<u8>, now: Millis) {
-        if self.waiting.len() >= config::CALLS_WAITING_MAX {
+        let line = &mut self.waiting[line_of(call)];
+        if line.len() >= config::CALLS_WAITING_MAX {
             let error = CallError("too many calls wait for the engine".to_owned());
             self.finished.push((caller, call, Err(error)));
             return;
         }
-        let deadline = now + config::CALL_MILLISECONDS_MAX;
-        self.waiting.push_back(Waiting { caller, call, request, deadline, retried: false });
+        let deadline = now + config::CALL_WAIT_MILLISECONDS_MAX;
+        line.push_back(Waiting { caller, call, request, deadline, retried: false });
     }
 
     /// Gives waiting calls to connections.
     pub(super) fn dispatch(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
-        while !self.waiting.is_empty() {
+        while let Some(line) = self.next_line() {
             let idle = self.connections.iter().position(|c| c.as_ref().is_some_and(|c| c.current.is_none()));
             let Some(place) = idle.or_else(|| self.connect(registry, now)) else { return };
-            let (Some(connection), Some(waiting)) = (&mut self.connections[place], self.waiting.pop_front())
+            let (Some(connection), Some(mut waiting)) =
+                (&mut self.connections[place], self.waiting[line].pop_front())
             else {
                 return;
             };
+            waiting.deadline = waiting.deadline.min(now + config::CALL_MILLISECONDS_MAX);
             let method = if waiting.request.starts_with(b"GET ") { "GET" } else { "POST" };
             let reader =
                 ReplyReader::new(method, Expect::Whole, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX);
@@ -91,7 +112,23 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection where there is a place for one; failing that, what waits fails too.
+    /// The first line in which somebody waits who may be served now.
+    fn next_line(&self) -> Option<usize> {
+        (0..LINES).find(|line| {
+            let waits = !self.waiting[*line].is_empty();
+            waits && (*line == ENDS || self.served(*line) < config::PATIENT_CALLS_MAX)
+        })
+    }
+
+    /// How many calls of a line have a connection.
+    fn served(&self, line: usize) -> usize {
+        let calls = self.connections.iter().flatten().filter_map(|connection| connection.current.as_ref());
+        calls.filter(|(waiting, _)| line_of(waiting.call) == line).count()
+    }
+
+    /// Opens a connection where there is a place for one. When the engine cannot be reached, what waits fails too,
+    /// unless others have a connection: then it is this machine that has none to give.
+
     fn connect(&mut self, registry: &Registry, now: Millis) -> Option<usize> {
         let place = match self.connections.iter().position(Option::is_none) {
             Some(place) => place,
@@ -115,13 +152,16 @@ impl Upstream {
                     Some(Connection { leg, current: None, used: false, heard: false, idle_since: now });
                 Some(place)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::WouldBlock
+                    || self.connections.iter().any(Option::is_some) =>
+            {
                 self.rest_until = now + config::CONNECT_RETRY_MILLISECONDS;
                 None
             }
             Err(error) => {
                 let trouble = error.to_string();
-                for Waiting { caller, call, .. } in self.waiting.drain(..) {
+                for Waiting { caller, call, .. } in self.waiting.iter_mut().flat_map(|line| line.drain(..)) {
                     self.finished.push((caller, call, Err(CallError(trouble.clone()))));
                 }
                 None
@@ -187,7 +227,7 @@ impl Upstream {
                 self.finished.push((waiting.caller, waiting.call, Ok(reply)));
             } else if connection.used && !connection.heard && !waiting.retried {
                 waiting.retried = true;
-                self.waiting.push_front(waiting);
+                self.waiting[line_of(waiting.call)].push_front(waiting);
             } else {
                 let error = CallError("the engine closed the connection".to_owned());
                 self.finished.push((waiting.caller, waiting.call, Err(error)));
@@ -216,8 +256,9 @@ impl Upstream {
             Some((waiting, _)) => waiting.deadline,
             None => connection.idle_since + config::CALL_IDLE_MILLISECONDS_MAX,
         });
-        // What waits for a connection's end needs no clock but its own; a full queue is tried again soon.
-        let waiting = self.waiting.front().map(|waiting| match self.rest_until {
+        // What waits for a connection's end needs no clock but its own; a connection that could not be had is tried
+        // again soon.
+        let waiting = self.waiting.iter().filter_map(VecDeque::front).map(|waiting| match self.rest_until {
             0 => waiting.deadline,
             rest_until => waiting.deadline.min(rest_until),
         });
@@ -226,8 +267,13 @@ impl Upstream {
 
     /// Ends what took too long and what is idle for too long.
     pub(super) fn timer(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
-        while self.waiting.front().is_some_and(|waiting| waiting.deadline <= now) {
-            if let Some(Waiting { caller, call, .. }) = self.waiting.pop_front() {
+        if self.rest_until <= now {
+            self.rest_until = 0;
+        }
+        for line in &mut self.waiting {
+            while line.front().is_some_and(|waiting| waiting.deadline <= now)
+                && let Some(Waiting { caller, call, .. }) = line.pop_front()
+            {
                 self.finished.push((caller, call, Err(timed_out())));
             }
         }

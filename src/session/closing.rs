@@ -300,15 +300,13 @@ impl Session {
 
     /// The client's close frame.
     pub(super) fn client_said_goodbye(&mut self, cx: &mut Context<'_>, code: Option<u16>) {
-        match &mut self.state {
-            State::Closing(state) => {
+        match &self.state {
+            State::Closing(_) => {
                 if cx.client_backlog == 0 && cx.to_client.is_empty() {
                     return self.client_leg_is_over(cx);
                 }
                 // It spoke before it had read ours.
-                state.deaf = true;
-                state.deadline = cx.now + config::LINGER_MILLISECONDS_MAX;
-                cx.effects.push(Effect::FinishClientOutput);
+                self.hear_no_more(cx);
             }
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
                 match code {
@@ -319,6 +317,14 @@ impl Session {
             }
             State::Upgrading(_) | State::Gone => {}
         }
+    }
+
+    /// Nothing that the client still says matters: it may read our last words, and then it is over.
+    pub(super) fn hear_no_more(&mut self, cx: &mut Context<'_>) {
+        let State::Closing(state) = &mut self.state else { return };
+        state.deaf = true;
+        state.deadline = cx.now + config::LINGER_MILLISECONDS_MAX;
+        cx.effects.push(Effect::FinishClientOutput);
     }
 
     /// A plain HTTP answer was given: wait until the client has read it.

@@ -279,7 +279,7 @@ impl Session {
     /// Whether bytes of the engine are wanted, when `client_backlog` bytes wait for the client.
     pub fn wants_engine(&self, client_backlog: usize) -> bool {
         match &self.state {
-            State::Opening(_) => true,
+            State::Opening(state) => state.wants_engine(),
             State::Streaming(state) => state.wants_engine(client_backlog),
             State::Upgrading(_)
             | State::Greeting(_)
@@ -321,6 +321,8 @@ impl Session {
                     }
                 }
                 Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
+                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
+                Err(_) if matches!(self.state, State::Closing(_)) => return self.hear_no_more(cx),
                 Err(error) => {
                     let (close_code, detail) = (error.close_code, error.text);
                     return self.end(cx, Outcome::ProtocolError { close_code, detail });

@@ -40,6 +40,10 @@ pub(super) struct Opening {
     container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
+    /// The engine will not take another question on this connection.
+    spent: bool,
+    /// The question for the connection that is being made in place of a spent one.
+    unsent: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +84,11 @@ impl Opening {
     /// Typing ahead is bounded; the rest waits in the client's socket.
     pub(super) fn wants_client(&self) -> bool {
         self.typed.len() < config::TYPED_AHEAD_BYTES_MAX
+    }
+
+    /// What still comes on a spent connection does not matter.
+    pub(super) fn wants_engine(&self) -> bool {
+        self.unsent.is_none()
     }
 
     /// The resize beside the start may come back before the start does.
@@ -139,6 +148,8 @@ impl Session {
             dialect: None,
             container: String::new(),
             renegotiated: false,
+            spent: false,
+            unsent: None,
         }));
         cx.effects.push(Effect::ConnectEngine);
     }
@@ -157,6 +168,9 @@ impl Session {
 
     pub(super) fn opening_connected(&mut self, cx: &mut Context<'_>) {
         let State::Opening(state) = &mut self.state else { return };
+        if let Some(request) = state.unsent.take() {
+            return cx.to_engine.bytes.extend_from_slice(&request);
+        }
         state.dialect = *cx.dialect;
         match state.dialect {
             Some(dialect) => self.locate(cx, dialect),
@@ -168,14 +182,13 @@ impl Session {
         let State::Opening(state) = &mut self.state else { return };
         // Docker refuses to attach in words that end with the connection.
         if let Some(Ok(reply)) = state.reader.as_mut().map(ReplyReader::finish_at_eof) {
-            self.opening_reply(cx, reply);
+            state.reader = None;
+            state.spent = true;
+            return self.opening_reply(cx, reply);
         }
-        // What was asked after it, if anything, is not heard any more.
-        if matches!(self.state, State::Opening(_)) {
-            *cx.dialect = None;
-            let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
-            self.end(cx, Outcome::EngineUnavailable { detail });
-        }
+        *cx.dialect = None;
+        let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
+        self.end(cx, Outcome::EngineUnavailable { detail });
     }
 
     pub(super) fn opening_timed_out(&mut self, cx: &mut Context<'_>) {
@@ -207,7 +220,13 @@ impl Session {
         state.stage = stage;
         state.reader =
             Some(ReplyReader::new(method, expect, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX));
-        cx.to_engine.bytes.extend_from_slice(&request);
+        if std::mem::take(&mut state.spent) {
+            state.unsent = Some(request);
+            cx.effects.push(Effect::CloseEngine);
+            cx.effects.push(Effect::ConnectEngine);
+        } else {
+            cx.to_engine.bytes.extend_from_slice(&request);
+        }
     }
 
     pub(super) fn opening_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
@@ -217,6 +236,9 @@ impl Session {
                 // The last reply began the stream: what lies behind its head is output.
                 return self.engine_bytes(cx, buffer, position..range.end);
             };
+            if !state.wants_engine() {
+                return;
+            }
             let Some(reader) = &mut state.reader else {
                 return self.unreadable(cx, "it spoke without being asked");
             };
@@ -226,6 +248,7 @@ impl Session {
                     match reply {
                         Some(reply) => {
                             state.reader = None;
+                            state.spent = !reply.leaves_connection_usable();
                             self.opening_reply(cx, reply);
                         }
                         None if consumed == 0 => return,
@@ -277,7 +300,7 @@ impl Session {
             (Stage::Following { tty }, Some(dialect)) => match begun(&reply) {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 // Drivers that send logs away cannot be read back; the container's own streams can be followed.
-                Err(EngineError { kind: Fault::LogsUnreadable, .. }) if reply.head.keeps_alive() => {
+                Err(EngineError { kind: Fault::LogsUnreadable, .. }) => {
                     let State::Opening(state) = &mut self.state else { return };
                     state.deadline = cx.now + config::OPEN_MILLISECONDS_MAX;
                     let request = request::attach(&dialect, &state.container);
@@ -289,6 +312,7 @@ impl Session {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 Err(error) => self.refused_by_engine(cx, error),
             },
+            // Nothing else is asked before it is known what the engine speaks.
             (Stage::Connecting, _) | (_, None) => self.unreadable(cx, "it spoke without being asked"),
         }
     }

@@ -52,10 +52,19 @@ impl Session {
                 return self.answer_http(cx, status, &[], text);
             }
         };
+        let head_only = parsed.method == "HEAD";
         match route(&parsed) {
-            Route::Answer { status, headers, text } => self.answer_http(cx, status, headers, text),
+            Route::Answer { status, headers, text } => {
+                self.answer_http(cx, status, headers, text);
+                if head_only {
+                    cut_body(&mut cx.to_client.bytes);
+                }
+            }
             Route::Refuse(error) => {
                 error.write_response(&mut cx.to_client.bytes);
+                if head_only {
+                    cut_body(&mut cx.to_client.bytes);
+                }
                 self.linger(cx);
             }
             Route::Upgrade { action, codec, key, hello } => {
@@ -106,6 +115,13 @@ impl Session {
             }
             Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
         }
+    }
+}
+
+/// Leaves of a response what answers HEAD (RFC 9110, 9.3.2).
+fn cut_body(response: &mut Vec<u8>) {
+    if let Some(head_end) = response.windows(4).position(|four| four == b"\r\n\r\n") {
+        response.truncate(head_end + 4);
     }
 }
 

@@ -1,0 +1,339 @@
+//! An engine with a script: it answers what an engine answers, but where a test wants it otherwise.
+
+use crate::support::{Directory, PATIENCE, eventually};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// The id of the one container.
+pub(crate) const CONTAINER: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+/// What a default stream says when it begins.
+pub(crate) const PROMPT: &str = "$ ";
+/// What ends a default stream, with the process's status 7.
+pub(crate) const BYE: &str = "bye\n";
+
+/// One request of the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
+    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`.
+    pub(crate) what: &'static str,
+    pub(crate) target: String,
+    pub(crate) body: String,
+    /// The how manieth of its kind this is, from 1.
+    pub(crate) nth: usize,
+}
+
+/// What a script leaves to be done.
+pub(crate) enum Then {
+    /// What an engine would do.
+    Usual,
+    /// The answer has been given; the connection goes on.
+    Answered,
+    /// The connection ends.
+    Close,
+    /// It stays, and nothing is read or said on it any more.
+    Hold,
+    /// The head of the stream has been said: a prompt and an echo follow.
+    Stream,
+}
+
+type Script = dyn Fn(&Asked, &mut Connection) -> Then + Send + Sync;
+
+struct Shared {
+    script: Box<Script>,
+    asked: Mutex<Vec<Asked>>,
+    /// What came for a process, over all streams.
+    typed: Mutex<Vec<u8>>,
+    /// Streams whose gateway has gone.
+    left: Mutex<usize>,
+    held: Mutex<Vec<Connection>>,
+}
+
+/// The engine; its threads end with their connections.
+pub(crate) struct Fake {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+    _directory: Directory,
+}
+
+pub(crate) enum Connection {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Connection {
+    pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        // A gateway that is gone is not this side's concern.
+        let _ = self.write_all(bytes.as_ref());
+    }
+
+    /// An answer with a body of known length.
+    pub(crate) fn answer(&mut self, status: u16, headers: &str, body: &str) {
+        self.say(format!("HTTP/1.1 {status} Told\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()));
+    }
+
+    fn try_clone(&self) -> Connection {
+        match self {
+            Connection::Unix(stream) => Connection::Unix(stream.try_clone().unwrap()),
+            Connection::Tcp(stream) => Connection::Tcp(stream.try_clone().unwrap()),
+        }
+    }
+
+    fn set_patience(&self) {
+        match self {
+            Connection::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
+            Connection::Tcp(stream) => {
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            }
+        }
+    }
+
+    /// The next request's head, and what has come behind it.
+    fn head(&mut self, ahead: &mut Vec<u8>) -> Option<String> {
+        loop {
+            if let Some(end) = ahead.windows(4).position(|four| four == b"\r\n\r\n") {
+                return String::from_utf8(ahead.drain(..end + 4).collect()).ok();
+            }
+            self.more(ahead)?;
+        }
+    }
+
+    fn more(&mut self, ahead: &mut Vec<u8>) -> Option<()> {
+        let mut bytes = [0; 65536];
+        let count = self.read(&mut bytes).ok().filter(|count| *count > 0)?;
+        ahead.extend_from_slice(&bytes[..count]);
+        Some(())
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.read(bytes),
+            Connection::Tcp(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.write(bytes),
+            Connection::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Fake {
+    /// On a unix socket.
+    pub(crate) fn unix(script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static) -> Fake {
+        let directory = Directory::new();
+        let listener = UnixListener::bind(directory.path().join("sock")).unwrap();
+        Fake::on_unix(directory, listener, script)
+    }
+
+    pub(crate) fn on_unix(
+        directory: Directory,
+        listener: UnixListener,
+        script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static,
+    ) -> Fake {
+        let url = format!("unix://{}", directory.file("sock"));
+        let accept = move || listener.accept().ok().map(|(stream, _)| Connection::Unix(stream));
+        Fake::start(url, directory, Box::new(script), accept)
+    }
+
+    /// Over TCP.
+    pub(crate) fn tcp(script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        let accept = move || listener.accept().ok().map(|(stream, _)| Connection::Tcp(stream));
+        Fake::start(url, Directory::new(), Box::new(script), accept)
+    }
+
+    fn start(
+        url: String,
+        directory: Directory,
+        script: Box<Script>,
+        accept: impl Fn() -> Option<Connection> + Send + 'static,
+    ) -> Fake {
+        let shared = Arc::new(Shared {
+            script,
+            asked: Mutex::default(),
+            typed: Mutex::default(),
+            left: Mutex::default(),
+            held: Mutex::default(),
+        });
+        let of_threads = Arc::clone(&shared);
+        thread::spawn(move || {
+            while let Some(connection) = accept() {
+                let shared = Arc::clone(&of_threads);
+                thread::spawn(move || serve(&shared, connection));
+            }
+        });
+        Fake { url, shared, _directory: directory }
+    }
+
+    /// What was asked so far, of this kind.
+    pub(crate) fn asked(&self, what: &str) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().iter().filter(|asked| asked.what == what).cloned().collect()
+    }
+
+    pub(crate) fn typed(&self) -> String {
+        String::from_utf8_lossy(&self.shared.typed.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until so many default streams have seen their gateway go.
+    pub(crate) fn await_left(&self, count: usize) {
+        eventually("the gateway to close its stream", || *self.shared.left.lock().unwrap() >= count);
+    }
+
+    pub(crate) fn await_asked(&self, what: &str, count: usize) {
+        eventually(what, || self.asked(what).len() >= count);
+    }
+}
+
+/// One that does everything as usual.
+pub(crate) fn usual(_: &Asked, _: &mut Connection) -> Then {
+    Then::Usual
+}
+
+fn serve(shared: &Shared, mut connection: Connection) {
+    connection.set_patience();
+    let mut ahead = Vec::new();
+    while let Some(head) = connection.head(&mut ahead) {
+        let length = head
+            .split("Content-Length: ")
+            .nth(1)
+            .map_or(0, |behind| behind.split("\r\n").next().unwrap().parse().unwrap());
+        while ahead.len() < length {
+            if connection.more(&mut ahead).is_none() {
+                return;
+            }
+        }
+        let body = String::from_utf8(ahead.drain(..length).collect()).unwrap();
+        let asked = note(shared, &head, body);
+        match (shared.script)(&asked, &mut connection) {
+            Then::Usual => match asked.what {
+                "POST start" => {
+                    connection.say(UPGRADED);
+                    return echo(shared, &mut connection, asked.body.contains(r#""Tty":true"#));
+                }
+                what => answer(what, &mut connection),
+            },
+            Then::Answered => {}
+            Then::Close => return,
+            Then::Stream => return echo(shared, &mut connection, asked.body.contains(r#""Tty":true"#)),
+            Then::Hold => return shared.held.lock().unwrap().push(connection),
+        }
+    }
+}
+
+fn note(shared: &Shared, head: &str, body: String) -> Asked {
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let path = target.split('?').next().unwrap();
+    let upgrade = head.contains("\r\nUpgrade: tcp\r\n");
+    let what = match (method, path.rsplit('/').next().unwrap()) {
+        ("GET", "_ping") => "GET ping",
+        ("GET", "json") if path.ends_with("/containers/json") => "GET list",
+        ("GET", "json") if path.contains("/containers/") => "GET container",
+        ("GET", "json") => "GET exec",
+        ("GET", "logs") => "GET logs",
+        ("POST", "attach") => "POST attach",
+        ("POST", "exec") if body.contains("entry-reap") => "POST reaper",
+        ("POST", "exec") => "POST create",
+        ("POST", "start") if upgrade => "POST start",
+        ("POST", "start") => "POST detached",
+        ("POST", "resize") => "POST resize",
+        _ => panic!("the gateway asked {head}"),
+    };
+    let mut all = shared.asked.lock().unwrap();
+    let nth = all.iter().filter(|asked| asked.what == what).count() + 1;
+    let asked = Asked { what, target: target.to_owned(), body, nth };
+    all.push(asked.clone());
+    asked
+}
+
+/// The id of the container's n-th exec.
+pub(crate) fn exec_id(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+fn answer(what: &str, connection: &mut Connection) {
+    let json = "Content-Type: application/json\r\n";
+    match what {
+        "GET ping" => connection.answer(200, "Api-Version: 1.51\r\nOstype: linux\r\n", "OK"),
+        "GET list" => connection.answer(200, json, &list()),
+        "GET container" => connection.answer(200, json, &container("true", "true")),
+        "POST create" | "POST reaper" => {
+            connection.answer(201, json, &format!("{{\"Id\":\"{}\"}}\n", exec_id(1)));
+        }
+        "POST resize" => connection.answer(200, "", ""),
+        "POST detached" => connection.answer(200, "", ""),
+        "GET exec" => connection.answer(200, json, EXITED_7),
+        other => panic!("no usual answer to {other}"),
+    }
+}
+
+pub(crate) const EXITED_7: &str = "{\"Running\":false,\"ExitCode\":7,\"Pid\":42,\"ContainerID\":\"\"}\n";
+
+/// The list of the one container.
+pub(crate) fn list() -> String {
+    let labels: HashMap<&str, &str> = HashMap::from([
+        ("com.docker.compose.project", "demo"),
+        ("com.docker.compose.service", "shell"),
+        ("com.docker.compose.container-number", "1"),
+    ]);
+    serde_json::json!([{"Id": CONTAINER, "Names": ["/web"], "Labels": labels}]).to_string() + "\n"
+}
+
+pub(crate) fn container(running: &str, tty: &str) -> String {
+    format!(
+        "{{\"Id\":\"{CONTAINER}\",\"Name\":\"/web\",\"State\":{{\"Running\":{running},\"ExitCode\":0}},\
+         \"Config\":{{\"Tty\":{tty}}}}}\n"
+    )
+}
+
+/// The head that begins a stream.
+pub(crate) const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
+                                   Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+
+/// One frame of Docker's stream format.
+pub(crate) fn framed(stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[stream, 0, 0, 0], &length[..], payload].concat()
+}
+
+/// A prompt, then an echo until [`BYE`].
+fn echo(shared: &Shared, connection: &mut Connection, tty: bool) {
+    let wrap = |bytes: &[u8]| if tty { bytes.to_vec() } else { framed(1, bytes) };
+    connection.say(wrap(PROMPT.as_bytes()));
+    let mut reader = connection.try_clone();
+    let mut bytes = [0; 65536];
+    loop {
+        match reader.read(&mut bytes) {
+            Ok(count @ 1..) => {
+                let typed = &bytes[..count];
+                shared.typed.lock().unwrap().extend_from_slice(typed);
+                connection.say(wrap(typed));
+                if typed.ends_with(BYE.as_bytes()) {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => {
+                *shared.left.lock().unwrap() += 1;
+                return;
+            }
+        }
+    }
+}

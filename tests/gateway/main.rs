@@ -1,0 +1,19 @@
+//! The real gateway on a real port, in front of the embedded engine or of engines with a script; its clients are
+//! tungstenite's WebSocket and, where rules are broken on purpose, bare sockets.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
+
+mod attach;
+mod client;
+mod codecs;
+mod crowd;
+mod demo;
+mod endings;
+mod engines;
+mod fake;
+mod flow;
+mod http;
+mod raw;
+mod rules;
+mod stalls;
+mod support;
