@@ -22,7 +22,7 @@ pub(crate) enum Speech {
 }
 
 /// How long anything may take before it counts as lost.
-const PATIENCE_SECONDS: f64 = 120.0;
+const PATIENCE_SECONDS: f64 = 60.0;
 /// Sessions before the first measurement, so that what is only paid once is paid.
 const WARM_SESSIONS: u64 = 20;
 /// How many long inputs are under way at once.

@@ -164,6 +164,7 @@ impl Driver {
             let number = event.token().0;
             let Some(session) = self.sessions.get_mut(number) else { continue };
             session.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            session.read_closed |= event.is_read_closed() || event.is_error();
             session.writable |= event.is_writable();
             if session.stage == Stage::Connecting && (event.is_writable() || event.is_error()) {
                 match session.socket.as_ref().map(TcpStream::take_error) {

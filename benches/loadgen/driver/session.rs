@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(super) stage: Stage,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The server has ended its side: read until that shows.
+    pub(super) read_closed: bool,
     pub(super) queued: bool,
     codec: Codec,
     returns: Returns,
@@ -102,6 +104,7 @@ impl Session {
             stage: Stage::Connecting,
             readable: false,
             writable: false,
+            read_closed: false,
             queued: false,
             codec: wish.codec,
             returns,
@@ -272,7 +275,7 @@ impl Session {
         match socket.read(&mut buffer[..room]) {
             Ok(0) => Ok(false),
             Ok(count) => {
-                self.readable = count == room;
+                self.readable = count == room || self.read_closed;
                 self.dripped += count;
                 let now = clock();
                 let mut result = Ok(());
