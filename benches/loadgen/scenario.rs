@@ -167,7 +167,8 @@ impl<'a> Field<'a> {
         let done = self.driver.turn_until(PATIENCE_SECONDS, |driver| {
             while let Some(number) = numbers.get(at) {
                 let session = &driver.sessions[*number];
-                if !driver.is_over(*number) && !(session.has_echoed() && session.is_even()) {
+                let is_even = session.has_echoed() && session.is_even();
+                if !is_even && !driver.is_over(*number) {
                     return false;
                 }
                 at += 1;
