@@ -128,7 +128,6 @@ impl Upstream {
 
     /// Opens a connection where there is a place for one. When the engine cannot be reached, what waits fails too,
     /// unless others have a connection: then it is this machine that has none to give.
-
     fn connect(&mut self, registry: &Registry, now: Millis) -> Option<usize> {
         let place = match self.connections.iter().position(Option::is_none) {
             Some(place) => place,
