@@ -3,6 +3,7 @@
 use crate::driver::{
     ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, upgraded,
 };
+use entry::config;
 use entry::outcome::{Outcome, StartFault};
 use entry::session::Call;
 use entry::wire::message::Hello;
@@ -398,7 +399,7 @@ fn a_reaper_that_fails_is_told_and_waited_for_no_longer() {
             "paused",
         ),
         (|visit| visit.reply(Call::ReapCreate, 201, &json!({ "Id": "../x" })), "left in the container"),
-        (|visit| visit.wait(15_000), "does not answer"),
+        (|visit| visit.wait(config::REAP_MILLISECONDS_MAX), "does not answer"),
         (
             |visit| {
                 visit.reply(Call::ReapCreate, 201, &json!({ "Id": "f00d" }));
