@@ -121,7 +121,7 @@ impl Goal {
             AtMost(limit) => Some((value <= limit, value / limit)),
             AtLeast(limit) => Some((value >= limit, value / limit)),
             #[expect(clippy::float_cmp, reason = "counts and codes are whole")]
-            Exactly(wanted) => Some((value == wanted, value)),
+            Exactly(wanted) => Some((value == wanted, f64::NAN)),
             AtMostPeer => peer.map(|peer| (value <= peer, value / peer)),
             AtLeastPeer => peer.map(|peer| (value >= peer, value / peer)),
         }

@@ -197,7 +197,7 @@ impl Report {
 
 /// With as many digits as mean something.
 fn number(value: Option<f64>) -> String {
-    let Some(value) = value else { return "–".to_owned() };
+    let Some(value) = value.filter(|value| value.is_finite()) else { return "–".to_owned() };
     let digits = match value.abs() {
         0.0 => 0,
         size if size >= 100.0 => 0,
