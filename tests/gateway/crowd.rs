@@ -1,7 +1,8 @@
 //! Many sessions: none starves, each gets its own, and nothing of them stays.
 
 use crate::client::{Client, hello};
-use crate::raw::{BINARY, CLOSE, Raw, frame, plain};
+use crate::fake::{Fake, PROMPT, usual};
+use crate::raw::{BINARY, CLOSE, Raw, frame, hello_message, plain};
 use crate::support::{Serving, demo, eventually};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,30 +46,29 @@ fn a_flood_leaves_room_for_one_who_types() {
     }
 }
 
-const CROWD: usize = 500;
-
-#[test]
-fn five_hundred_sessions_keep_to_themselves_and_leave_nothing() {
-    let serving = Serving::start(&["--demo", "--workers", "2"]);
-    // Whatever is made once, is made; connections for short calls are kept for a while, each with a thread of the
-    // embedded engine, which has its own end of each.
-    let mut first = Client::enter(serving.address, hello(&["cat"])).opened();
-    first.end_stdin();
-    assert_eq!(first.end().exit_status, 0);
-    let calls = 2 * entry::config::CALL_CONNECTIONS_MAX as u64;
-    let (descriptors, threads) = (serving.descriptors() + 2 * calls, serving.status("Threads") + calls);
-
-    let mut sessions: Vec<Raw> = (0..CROWD).map(|_| Raw::upgraded(serving.address)).collect();
-    let hello = frame(BINARY, &crate::raw::hello_message(hello(&["cat"])));
+/// Enters, says its number, hears it again, and gives the session that is open.
+fn crowd(serving: &Serving, count: usize) -> Vec<Raw> {
+    let mut sessions: Vec<Raw> = (0..count).map(|_| Raw::upgraded(serving.address)).collect();
+    let hello = frame(BINARY, &hello_message(hello(&["cat"])));
     sessions.iter_mut().for_each(|session| session.send(&hello));
     for (number, session) in sessions.iter_mut().enumerate() {
         assert_eq!(session.frame().1[..2], [8, 4], "OPENED");
         session.send(frame(BINARY, &plain(format!("{number:05}").as_bytes())));
     }
     for (number, session) in sessions.iter_mut().enumerate() {
-        assert_eq!(session.frame(), (BINARY, plain(format!("{number:05}").as_bytes())));
+        let (own, mut heard) = (format!("{number:05}"), Vec::new());
+        while !heard.ends_with(own.as_bytes()) {
+            let (first, message) = session.frame();
+            assert_eq!((first, message[0]), (BINARY, 0x12));
+            heard.extend_from_slice(&message[2..]);
+        }
+        assert!(heard == own.as_bytes() || heard == [PROMPT, &own].concat().as_bytes(), "{heard:?}");
     }
-    assert!(serving.descendants().len() >= CROWD);
+    sessions
+}
+
+/// Half of them say goodbye, half are just gone.
+fn leave(sessions: Vec<Raw>) {
     for (number, mut session) in sessions.into_iter().enumerate() {
         if number % 2 == 0 {
             session.send(frame(CLOSE, b"\x03\xe8"));
@@ -77,7 +77,45 @@ fn five_hundred_sessions_keep_to_themselves_and_leave_nothing() {
             session.reset();
         }
     }
+}
+
+#[test]
+fn five_hundred_sessions_keep_to_themselves_and_leave_nothing() {
+    const CROWD: usize = 500;
+    entry::sys::raise_descriptor_limit().unwrap();
+    let engine = Fake::unix(usual);
+    let serving = Serving::start(&["--engine", &engine.url, "--allow-container", "*", "--workers", "2"]);
+    // Whatever is made once, is made; connections for short calls are kept for a while.
+    leave(crowd(&serving, 1));
+    engine.await_asked("POST detached", 1);
+    let descriptors = serving.descriptors() + 2 * entry::config::CALL_CONNECTIONS_MAX as u64;
+    let threads = serving.status("Threads");
+
+    let sessions = crowd(&serving, CROWD);
+    assert!(serving.descriptors() >= descriptors + CROWD as u64, "two descriptors a session");
+    leave(sessions);
+    engine.await_left(1 + CROWD);
+    engine.await_asked("POST detached", 1 + CROWD);
     eventually("descriptors to come back", || serving.descriptors() <= descriptors);
-    eventually("threads to come back", || serving.status("Threads") <= threads);
+    assert_eq!(serving.status("Threads"), threads);
+}
+
+#[test]
+fn no_process_of_a_session_stays() {
+    const CROWD: usize = 40;
+    let serving = Serving::start(&["--demo", "--workers", "2"]);
+    let sessions = crowd(&serving, CROWD);
+    // Some that do not end with their input, nor by a hangup.
+    let command = ["sh", "-c", "trap '' HUP; sleep 1000 & setsid sleep 1000 & echo up; wait"];
+    let stubborn: Vec<Client> = (0..4)
+        .map(|_| {
+            let mut client = Client::enter(serving.address, hello(&command)).opened();
+            client.until("up\n");
+            client
+        })
+        .collect();
+    assert!(serving.descendants().len() >= CROWD + 3 * stubborn.len(), "{:?}", serving.descendants());
+    leave(sessions);
+    drop(stubborn);
     eventually("processes to be gone", || serving.descendants().is_empty());
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Enters by app and proc, so that every question is asked: ping, list, create, start.
 fn enter_app(gateway: &Gateway) -> Client {
     let hello =
-        Hello { container: String::new(), app: "demo".into(), proc: "shell".into(), ..hello_tty(&[]) };
+        Hello { container: String::new(), app: "demo".into(), proc: "shell".into(), ..hello_tty(&["cat"]) };
     Client::enter(gateway.address, hello)
 }
 

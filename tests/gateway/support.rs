@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes that long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// LAIN's sentence for every good end.
 pub(crate) const SAFELY: &str = "\x1b[32m>>> You quit the container safely.\x1b[0m";
 
