@@ -68,13 +68,13 @@ impl ExecState {
     /// Did the start fail, so that no process of the command's ever ran?
     ///
     /// On Docker this is certain: a process that ran keeps its `Pid`. Podman (`podman`: [`Dialect::podman`])
-    /// resets it, and there `true` only means that it may be so: the codes 126 and 127 are those of a failed
-    /// start, and also what a shell leaves whose last command was not found. Look for words in the stream
+    /// resets it, and there `true` only means that it may be so: the codes 125 to 127 are those of a failed
+    /// start, and the latter two also what a shell leaves whose last command was not found. Look for words in the stream
     /// before believing it. An exec that was not started yet gives `false`.
     pub fn never_ran(&self, podman: bool) -> bool {
         let no_process = !self.running && self.pid == 0;
         match self.exit_code {
-            Some(code) if podman => no_process && matches!(code, 126 | 127),
+            Some(code) if podman => no_process && matches!(code, 125..=127),
             Some(code) => no_process && code >= 125,
             None => false,
         }
@@ -348,7 +348,8 @@ mod tests {
             (false, Some(126), 0, true, true),
             (false, Some(127), 0, true, true),
             (false, Some(128), 0, true, false),
-            (false, Some(125), 0, true, false),
+            (false, Some(125), 0, true, true),
+            (false, Some(124), 0, false, false),
             // Docker after a detach or a broken connection: it ran, and may still.
             (false, Some(126), 31990, false, false),
             (false, Some(0), 0, false, false),

@@ -151,7 +151,12 @@ impl Session {
             return self.settled(cx, Outcome::CouldNotStart { fault, detail });
         }
         let status = u8::try_from(code & 0xff).unwrap_or(u8::MAX);
-        if status == KILLED {
+        // Podman says -1 where it could not find out, as it may under a stopping container.
+        if podman && code < 0 {
+            state.question = Question::Container { status: None };
+            return self.ask_how_it_ended(cx);
+        }
+        if status == KILLED || (podman && status == UNKNOWN) {
             // A stopping container kills its execs like this, and says so only by its own state.
             state.question = Question::Container { status: Some(status) };
             return self.ask_how_it_ended(cx);
@@ -212,6 +217,8 @@ impl Session {
 
 /// 128 + SIGKILL.
 const KILLED: u8 = 137;
+/// Podman's -1 after it went through a byte; also what a process may exit with.
+const UNKNOWN: u8 = 255;
 
 fn one_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);

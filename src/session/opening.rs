@@ -301,7 +301,8 @@ impl Session {
                 Ok(()) => self.following(cx, dialect, tty, reply.framing),
                 // Drivers that send logs away cannot be read back; the container's own streams can be followed.
                 Err(EngineError { kind: Fault::LogsUnreadable, .. }) => {
-                    let State::Opening(state) = &self.state else { return };
+                    let State::Opening(state) = &mut self.state else { return };
+                    state.deadline = cx.now + config::OPEN_MILLISECONDS_MAX;
                     let request = request::attach(&dialect, &state.container);
                     self.ask(cx, Stage::Attaching { tty }, "POST", Expect::Stream, request);
                 }
@@ -384,6 +385,10 @@ impl Session {
         }
         let tail = state.hello.tail.unwrap_or(cx.settings.attach_tail_lines);
         let request = request::follow_logs(&dialect, &state.container, Some(tail));
+        if dialect.podman {
+            // Podman 4 answers with the first line, and a container may have nothing to say for days.
+            state.deadline = Millis::MAX;
+        }
         self.ask(cx, Stage::Following { tty: container.tty }, "GET", Expect::Stream, request);
     }
 

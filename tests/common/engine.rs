@@ -140,6 +140,18 @@ impl Container {
         );
     }
 
+    /// Waits until its log has so many lines: engines write it a little later than it is said.
+    pub(crate) fn await_logged(&self, lines: usize) {
+        let logged = || {
+            let output = self.engine.try_ask(&["logs", &self.name]);
+            [output.stdout, output.stderr].concat().iter().filter(|byte| **byte == b'\n').count()
+        };
+        await_or(
+            || format!("{} has logged {} lines", self.name, logged()),
+            || (logged() >= lines).then_some(()),
+        );
+    }
+
     /// Kills it, and waits until the engine lists it no more among those that run.
     pub(crate) fn kill(&self) {
         self.order(&["kill"]);

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes that long unless it is broken.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is an answer; fails at the deadline.
 pub(crate) fn await_some<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {

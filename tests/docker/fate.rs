@@ -57,8 +57,10 @@ fn stopped() {
     let gateway = Gateway::to(&container);
     let inside = Inside::enter(&gateway, &container);
     container.order(&["stop"]);
-    // It ended in order; the sessions in it did not.
-    let goodbye = inside.end(137, "The container stopped (exit code 0).");
+    // It ended in order (on Podman 4, which kills what was imported as an image, as it says of itself); the sessions
+    // in it did not.
+    let code = if container.engine.kind == "podman4" { 137 } else { 0 };
+    let goodbye = inside.end(137, &format!("The container stopped (exit code {code})."));
     assert_eq!((goodbye.outcome, goodbye.code), (Some((5, 137)), 4137));
 }
 
@@ -69,14 +71,20 @@ fn removed() {
     let inside = Inside::enter(&gateway, &container);
     container.order(&["rm", "--force"]);
     let goodbye = inside.visitor.goodbye();
-    // Whoever asks before the removal is done hears that the container stopped: both are the truth.
+    // Whoever asks before the removal is done hears that the container stopped: both are the truth. Podman may hold
+    // its answer back until the removal is done, and then nobody waits for it any more.
+    let podman = container.engine.is_podman();
     let removed = goodbye.outcome == Some((6, 137)) && goodbye.code == 4410;
     let stopped = goodbye.outcome == Some((5, 137)) && goodbye.code == 4137;
-    assert!(removed || stopped, "{goodbye:?}");
+    let silent = podman && goodbye.outcome == Some((9, 125)) && goodbye.code == 4502;
+    assert!(removed || stopped || silent, "{goodbye:?}");
     let ended = inside.pipes.finish();
     let words = ["The container was removed.", "The container stopped (exit code"];
-    assert!(ended.status == 137 && words.iter().any(|words| ended.stderr().contains(words)), "{ended}");
-    assert_eq!(inside.terminal.finish().0, 137);
+    let told = ended.status == 137 && words.iter().any(|words| ended.stderr().contains(words));
+    let silent = podman && ended.status == 125 && ended.stderr().contains("The engine was lost");
+    assert!(told || silent, "{ended}");
+    let (status, shown) = inside.terminal.finish();
+    assert!(status == 137 || (podman && status == 125), "{status}: {shown}");
 }
 
 /// A process that is killed in a container that lives on is no stopped container.
@@ -193,13 +201,15 @@ fn restarted() {
 /// An attached viewer of a paused container waits, and goes on with it.
 #[test]
 fn attached_to_a_paused_container() {
-    let script = "while :; do [ -e /go ] && echo gone && exit 6; usleep 10000; done";
+    let script = "echo up; while :; do [ -e /go ] && echo gone && exit 6; usleep 10000; done";
     let container = Container::run("entry-busybox", &[], &["sh", "-c", script]);
     let gateway = Gateway::to(&container);
+    container.await_logged(1);
     container.order(&["pause"]);
     let hello = Hello { container: container.name.clone(), ..Hello::default() };
     let mut visitor = Visitor::v1(gateway.address, "/attach", hello);
     visitor.opened();
+    visitor.expect("up\n");
     container.order(&["unpause"]);
     container.sh_to_the_end("echo >/go");
     let goodbye = visitor.goodbye();

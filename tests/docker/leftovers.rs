@@ -143,7 +143,10 @@ fn sigterm_gives_every_session_its_close_and_leaves_nothing() {
     }
     let hello = Hello { container: container.name.clone(), ..Hello::default() };
     let mut attached = Visitor::v1(gateway.address, "/attach", hello);
-    attached.opened();
+    // Podman 4 answers with the container's first line, and this one is silent.
+    if container.engine.kind != "podman4" {
+        attached.opened();
+    }
     visitors.push(attached);
     let mut terminal = gateway.enter(&container, &[], 80, 24);
     terminal.type_in("sleep 2040\r");

@@ -212,7 +212,10 @@ impl Visit {
         for effect in effects {
             self.seen.extend(format!("{effect:?}").bytes());
             match effect {
-                Effect::ConnectEngine => self.connects += 1,
+                Effect::ConnectEngine => {
+                    self.connects += 1;
+                    self.engine_closed = false;
+                }
                 Effect::FinishEngineInput => self.engine_input_finished = true,
                 Effect::CloseEngine => self.engine_closed = true,
                 Effect::Call { call, request } => {

@@ -3,6 +3,7 @@
 use crate::driver::{
     ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, upgraded,
 };
+use entry::config;
 use entry::outcome::{Outcome, StartFault};
 use entry::session::Call;
 use entry::wire::message::Hello;
@@ -40,6 +41,12 @@ fn the_status_of_the_process_is_the_status_of_the_session() {
             let pid = if kind == Kind::Podman { 0 } else { 7 };
             visit.exit(status.into(), pid);
             assert!(visit.engine_closed);
+            // Of Podman this may mean that it does not know; then the container is asked.
+            while kind == Kind::Podman && status == 255 && visit.outcomes.is_empty() {
+                visit.reply(Call::InspectContainer, 200, &container(true, 0, false));
+                visit.calls.clear();
+                visit.wait(160);
+            }
             assert_eq!(visit.outcomes, [Outcome::Exited { status }]);
             let heard = visit.heard();
             assert_eq!(heard[0], Heard::Stdout(b"bye".to_vec()), "all output comes before CLOSE");
@@ -147,6 +154,20 @@ fn a_killed_exec_may_mean_a_stopped_container() {
         let expected = Outcome::ContainerStopped { exit_code: Some(137), out_of_memory: oom_killed };
         assert_eq!(visit.outcomes, [expected]);
         assert!(visit.heard_the_end().contains("The container stopped"));
+        visit.is_over();
+    }
+}
+
+#[test]
+fn podman_not_knowing_a_status_is_no_status() {
+    for code in [-1, 255] {
+        let mut visit = Visit::open(Speaks::V1, Kind::Podman, terminal());
+        visit.exit(code, 0);
+        assert_eq!(visit.called().0, Call::InspectContainer);
+        visit.reply(Call::InspectContainer, 200, &container(false, 137, false));
+        let stopped = Outcome::ContainerStopped { exit_code: Some(137), out_of_memory: false };
+        assert_eq!(visit.outcomes, [stopped]);
+        visit.heard_the_end();
         visit.is_over();
     }
 }
@@ -398,7 +419,7 @@ fn a_reaper_that_fails_is_told_and_waited_for_no_longer() {
             "paused",
         ),
         (|visit| visit.reply(Call::ReapCreate, 201, &json!({ "Id": "../x" })), "left in the container"),
-        (|visit| visit.wait(15_000), "does not answer"),
+        (|visit| visit.wait(config::REAP_MILLISECONDS_MAX), "does not answer"),
         (
             |visit| {
                 visit.reply(Call::ReapCreate, 201, &json!({ "Id": "f00d" }));
