@@ -1,6 +1,6 @@
 //! The shell around the sessions: the only code that knows mio, sockets and the clock.
 //!
-//! One [`Gateway`] a thread; listeners share the port, sessions never move. The order of a turn:
+//! One `Gateway` a thread; listeners share the port, sessions never move. The order of a turn:
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
