@@ -81,6 +81,7 @@ impl Driver {
 
     /// Types a key that was due at this time.
     pub(crate) fn key(&mut self, number: usize, due: u64) {
+        self.tally.lateness.push(self.now().saturating_sub(due));
         self.sessions[number].key(due);
         self.flush(number);
     }

@@ -7,6 +7,8 @@ pub(crate) struct Tally {
     pub(crate) opens: Vec<u64>,
     /// From when a key was due until it came back.
     pub(crate) trips: Vec<u64>,
+    /// How late the driver itself was: from when a key was due until it was typed. It is part of the round trip.
+    pub(crate) lateness: Vec<u64>,
     pub(crate) ping_gaps: Vec<u64>,
     pub(crate) pings: u64,
     pub(crate) received_bytes: u64,

@@ -34,6 +34,7 @@ impl Field<'_> {
             floods.iter().all(|number| driver.is_over(*number) || driver.sessions[*number].opened)
         })?;
         self.driver.tally.trips.clear();
+        self.driver.tally.lateness.clear();
         let cpu = self.contender.watched.cpu_seconds();
         let begin = self.driver.now();
         for number in &floods {

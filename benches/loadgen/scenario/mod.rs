@@ -230,6 +230,7 @@ impl<'a> Field<'a> {
             return Ok(());
         }
         self.driver.tally.trips.clear();
+        self.driver.tally.lateness.clear();
         let cpu = self.contender.watched.cpu_seconds();
         let count = whole(rate * seconds);
         self.driver.paced(rate, count, |driver, key, due| {
@@ -251,10 +252,13 @@ impl<'a> Field<'a> {
     /// Round trips, in units of so many nanoseconds.
     fn note_trips(&mut self, name: &str, unit: f64) {
         let trips = std::mem::take(&mut self.driver.tally.trips);
+        let lateness = std::mem::take(&mut self.driver.tally.lateness);
         let unit_name = if unit > 1e5 { "ms" } else { "us" };
         self.note(&format!("{name}_p50_{unit_name}"), quantile(&trips, 0.5) / unit);
         self.note(&format!("{name}_p99_{unit_name}"), quantile(&trips, 0.99) / unit);
         self.note(&format!("{name}_max_{unit_name}"), quantile(&trips, 1.0) / unit);
+        self.note(&format!("{name}_late_p50_us"), quantile(&lateness, 0.5) / 1e3);
+        self.note(&format!("{name}_late_p99_us"), quantile(&lateness, 0.99) / 1e3);
     }
 
     /// Each session sends so much and has it back.
