@@ -97,7 +97,8 @@ fn five_hundred_sessions_keep_to_themselves_and_leave_nothing() {
     engine.await_left(1 + CROWD);
     engine.await_asked("POST detached", 1 + CROWD);
     eventually("descriptors to come back", || serving.descriptors() <= descriptors);
-    assert_eq!(serving.status("Threads"), threads);
+    // One that asks the engine once at the start may have ended meanwhile.
+    assert!(serving.status("Threads") <= threads);
 }
 
 #[test]
