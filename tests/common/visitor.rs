@@ -1,7 +1,7 @@
 //! An independent client of the wire: tungstenite's WebSocket, and the messages of LAIN's wire written down here
 //! once more, from its description and not from Entry's codec.
 
-use super::{DEADLINE, await_some, shown};
+use super::{DEADLINE, shown};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entry::wire::message::{Close, Hello, Opened, RequestMessage, RequestType, ResponseMessage};
@@ -190,11 +190,16 @@ impl Visitor {
         }
     }
 
-    /// entry.v1: the next message is the word that the process runs.
+    /// entry.v1: the first message, but for a PING, is the word that the process runs.
     pub(crate) fn opened(&mut self) -> Opened {
-        match self.hear() {
-            Heard::Opened(opened) => opened,
-            other => panic!("{other:?} instead of OPENED"),
+        loop {
+            match self.hear() {
+                Heard::Opened(opened) => return opened,
+                Heard::Ping(_) => {}
+                other @ (Heard::Stdout(_) | Heard::Stderr(_) | Heard::Close(..)) => {
+                    panic!("{other:?} instead of OPENED")
+                }
+            }
         }
     }
 
@@ -241,10 +246,16 @@ impl Visitor {
         assert_eq!(close.is_some(), self.spoken == Spoken::V1, "typed outcomes are entry.v1's");
         let code = match self.socket.read().unwrap() {
             Message::Close(Some(frame)) => frame.code.into(),
-            other => panic!("{other:?} behind CLOSE instead of a close frame with a code"),
+            other @ (Message::Close(None)
+            | Message::Text(_)
+            | Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Frame(_)) => panic!("{other:?} behind CLOSE instead of a close frame with a code"),
         };
         // Reading answers the close frame; then the gateway ends the connection.
-        await_some("the connection's end", || self.socket.read().is_err().then_some(()));
+        let end = self.socket.read();
+        assert!(matches!(end, Err(tungstenite::Error::ConnectionClosed)), "{end:?} behind the close frame");
         let outcome = close.map(|close| (close.outcome, close.exit_status));
         Goodbye { text, outcome, code, stdout: self.stdout, stderr: self.stderr }
     }
@@ -253,9 +264,13 @@ impl Visitor {
     pub(crate) fn leave(mut self) {
         self.socket.close(None).unwrap();
         let until = Instant::now() + DEADLINE;
-        while self.socket.read().is_ok() {
-            assert!(Instant::now() < until, "the goodbye is not answered");
-        }
+        let end = loop {
+            match self.socket.read() {
+                Ok(_) => assert!(Instant::now() < until, "the goodbye is not answered"),
+                Err(end) => break end,
+            }
+        };
+        assert!(matches!(end, tungstenite::Error::ConnectionClosed), "{end:?} behind the goodbye");
     }
 
     /// Vanishes: the connection is reset, without a word. `provoke` must make the gateway send something.

@@ -1,6 +1,6 @@
 //! The wire itself on a real engine, spoken by an independent client: LAIN's two codecs, and entry.v1.
 
-use crate::common::engine::Container;
+use crate::common::engine::{Container, unique};
 use crate::common::gateway::Gateway;
 use crate::common::visitor::{Heard, Visitor};
 use entry::wire::message::Hello;
@@ -36,11 +36,12 @@ fn work_in_the_shell(container: &Container, mut visitor: Visitor, term: &str) {
 
 #[test]
 fn lain_s_protobuf() {
-    let container = instance("entry-bash", "lain-protobuf");
+    let app = unique("lain-protobuf");
+    let container = instance("entry-bash", &app);
     let gateway = Gateway::start(&container.engine, &[]);
     let headers = [
         ("access-token", "s3cret"),
-        ("app-name", "lain-protobuf"),
+        ("app-name", app.as_str()),
         ("proc-name", "web"),
         ("instance-no", "1"),
         ("term-type", "vt100"),
@@ -60,10 +61,11 @@ fn lain_s_protobuf() {
 
 #[test]
 fn lain_s_json() {
-    let container = instance("entry-bash", "lain-json");
+    let app = unique("lain-json");
+    let container = instance("entry-bash", &app);
     let gateway = Gateway::start(&container.engine, &[]);
     let hello = json!({
-        "access_token": "s3cret", "app_name": "lain-json", "proc_name": "web", "instance_no": "1",
+        "access_token": "s3cret", "app_name": app, "proc_name": "web", "instance_no": "1",
     });
     let mut visitor = Visitor::json(gateway.address, "/enter", &hello);
     visitor.resize(99, 33);
@@ -73,7 +75,8 @@ fn lain_s_json() {
 
 #[test]
 fn lain_s_refusals() {
-    let container = instance("entry-noshell", "lain-refusals");
+    let app = unique("lain-refusals");
+    let container = instance("entry-noshell", &app);
     let gateway = Gateway::start(&container.engine, &[]);
     let enter = |app: &str, instance: &str, path: &str| {
         let headers = [("app-name", app), ("proc-name", "web"), ("instance-no", instance)];
@@ -84,13 +87,13 @@ fn lain_s_refusals() {
         old
     };
     for path in ["/enter", "/attach"] {
-        let goodbye = enter("lain-refusal", "1", path);
+        let goodbye = enter(&app[..app.len() - 1], "1", path);
         assert!(goodbye.text.starts_with("\x1b[31m>>> Container is not found.\x1b[0m"), "{goodbye:?}");
         assert_eq!(goodbye.code, 4404);
-        let goodbye = enter("lain-refusals", "2", path);
+        let goodbye = enter(&app, "2", path);
         assert!(goodbye.text.starts_with("\x1b[31m>>> Container is not found.\x1b[0m"), "{goodbye:?}");
     }
-    let goodbye = enter("lain-refusals", "1", "/enter");
+    let goodbye = enter(&app, "1", "/enter");
     assert!(
         goodbye.text.starts_with("\x1b[31m>>> Can't enter your container, try again.\x1b[0m"),
         "{goodbye:?}"
@@ -112,10 +115,11 @@ fn lain_s_refusals() {
 /// The keep-alive comes while nothing else does, in every codec.
 #[test]
 fn a_ping_comes_to_the_idle() {
-    let container = instance("entry-busybox", "pinged");
+    let app = unique("pinged");
+    let container = instance("entry-busybox", &app);
     let gateway = Gateway::start(&container.engine, &["--allow-container", "*"]);
-    let headers = [("app-name", "pinged"), ("proc-name", "web"), ("instance-no", "1")];
-    let json = json!({ "app_name": "pinged", "proc_name": "web", "instance_no": "1" });
+    let headers = [("app-name", app.as_str()), ("proc-name", "web"), ("instance-no", "1")];
+    let json = json!({ "app_name": app, "proc_name": "web", "instance_no": "1" });
     let visitors = [
         Visitor::protobuf(gateway.address, "/enter", &headers),
         Visitor::json(gateway.address, "/enter", &json),
