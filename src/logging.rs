@@ -1,10 +1,34 @@
 //! The writer behind the log facade: one line an event, to stderr.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-struct Stderr;
+/// Lines that may wait for whoever reads stderr; more are counted and left out, since a reader that stands still must
+/// not stop a session.
+const LINES_WAITING_MAX: usize = 1024;
+/// How long the end of the program waits for the last lines.
+const FLUSH_TIME_LIMIT: Duration = Duration::from_secs(1);
+
+enum Order {
+    Write(String),
+    /// Say when everything before has been written.
+    Tell(SyncSender<()>),
+}
+
+struct Stderr {
+    orders: SyncSender<Order>,
+    left_out: AtomicU64,
+}
+
+impl Stderr {
+    fn say(&self, level: Level, text: &str) -> bool {
+        let line = format!("{} {level:5} {}\n", utc_now(), one_line(text));
+        self.orders.try_send(Order::Write(line)).is_ok()
+    }
+}
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -13,15 +37,24 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line =
-                format!("{} {:5} {}\n", utc_now(), record.level(), one_line(&record.args().to_string()));
-            // There is nowhere to say that saying failed.
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let before = self.left_out.swap(0, Ordering::Relaxed);
+        let confessed = before == 0
+            || self.say(Level::Warn, &format!("{before} lines were left out: nobody read them in time"));
+        if !confessed || !self.say(record.level(), &record.args().to_string()) {
+            self.left_out.fetch_add(if confessed { 1 } else { before + 1 }, Ordering::Relaxed);
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        let (tell, told) = sync_channel(1);
+        if self.orders.try_send(Order::Tell(tell)).is_ok() {
+            // Whether it came or took too long, there is no more to do.
+            let _ = told.recv_timeout(FLUSH_TIME_LIMIT);
+        }
+    }
 }
 
 /// What a peer put into a text cannot forge a line or paint the operator's terminal.
@@ -29,10 +62,27 @@ fn one_line(text: &str) -> String {
     if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
-/// Logs to stderr from now on.
-pub fn start() {
+/// Logs to stderr from now on, from a thread of its own. [`log::Log::flush`] waits for what is still to be written.
+///
+/// # Errors
+/// The machine gives no thread.
+pub fn start() -> io::Result<()> {
+    let (orders, written) = sync_channel(LINES_WAITING_MAX);
+    std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&written))?;
     // It fails only where a logger is set already, which then is as good.
-    let _ = log::set_logger(&Stderr).map(|()| log::set_max_level(LevelFilter::Info));
+    let _ = log::set_boxed_logger(Box::new(Stderr { orders, left_out: AtomicU64::new(0) }))
+        .map(|()| log::set_max_level(LevelFilter::Info));
+    Ok(())
+}
+
+fn write_lines(orders: &Receiver<Order>) {
+    for order in orders {
+        match order {
+            // There is nowhere to say that saying failed.
+            Order::Write(line) => drop(io::stderr().lock().write_all(line.as_bytes())),
+            Order::Tell(tell) => drop(tell.try_send(())),
+        }
+    }
 }
 
 fn utc_now() -> String {

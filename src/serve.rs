@@ -23,14 +23,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return 2;
         }
     };
-    logging::start();
-    match serve(&config) {
+    let status = match logging::start().and_then(|()| serve(&config)) {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
             1
         }
-    }
+    };
+    log::logger().flush();
+    status
 }
 
 fn serve(config: &Config) -> io::Result<()> {

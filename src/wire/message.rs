@@ -264,8 +264,8 @@ struct JsonRequest<'a> {
 }
 
 fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Result<Request<'a>, MessageError> {
-    let request: JsonRequest<'_> = serde_json::from_slice(message)
-        .map_err(|_| MessageError("the message is not a JSON object with msgType and content"))?;
+    let request: JsonRequest<'_> =
+        from_object(message, "the message is not a JSON object with msgType and content")?;
     scratch.clear();
     if let Some(content) = &request.content {
         STANDARD
@@ -277,6 +277,17 @@ fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Result<Request<'
         1 => Request::Winch(parse_window_size(scratch)),
         _ => Request::Unknown,
     })
+}
+
+/// Reads a JSON object, and no array, which serde would take for one.
+fn from_object<'a, T: serde::Deserialize<'a>>(
+    message: &'a [u8],
+    otherwise: &'static str,
+) -> Result<T, MessageError> {
+    if !message.trim_ascii_start().starts_with(b"{") {
+        return Err(MessageError(otherwise));
+    }
+    serde_json::from_slice(message).map_err(|_| MessageError(otherwise))
 }
 
 /// LAIN's first message in JSON: who asks for what.
@@ -299,11 +310,10 @@ pub fn decode_json_hello(message: &[u8]) -> Result<Hello, MessageError> {
         #[serde(default)]
         term_type: String,
     }
-    let hello: JsonHello = serde_json::from_slice(message).map_err(|_| {
-        MessageError(
-            "the first message is not a JSON object of the strings access_token, app_name, proc_name, instance_no",
-        )
-    })?;
+    let hello: JsonHello = from_object(
+        message,
+        "the first message is not a JSON object of the strings access_token, app_name, proc_name, instance_no",
+    )?;
     Ok(Hello {
         access_token: hello.access_token,
         app: hello.app_name,
@@ -488,7 +498,7 @@ mod tests {
         for (text, request) in table {
             assert_eq!(decode_request(Codec::Json, text.as_bytes(), &mut scratch), Ok(request), "{text}");
         }
-        for bad in ["", "1", "{", r#"{"content":"bHM"}"#, r#"{"content":"*"}"#, r#"{"msgType":"x"}"#] {
+        for bad in ["", "[]", "{", r#"{"content":"bHM"}"#, r#"{"content":"*"}"#, r#"{"msgType":"x"}"#] {
             assert!(decode_request(Codec::Json, bad.as_bytes(), &mut scratch).is_err(), "{bad}");
         }
     }
@@ -575,5 +585,6 @@ mod tests {
         assert_eq!((hello.app.as_str(), hello.proc.as_str(), hello.instance.as_str()), ("a", "p", "1"));
         assert!(decode_json_hello(br#"{"app_name":1}"#).is_err());
         assert!(decode_json_hello(b"hello").is_err());
+        assert!(decode_json_hello(br#"["t","a","p","1"]"#).is_err());
     }
 }
