@@ -100,3 +100,18 @@ fn many_that_wait_for_an_engine_s_queue_burn_no_time() {
     drop(listener);
     eventually("sessions to be gone", || serving.descriptors() < 50);
 }
+
+#[test]
+fn a_reader_of_the_log_that_stands_still_stops_no_session() {
+    let serving = Serving::start(&["--engine", "unix:///nonexistent.sock", "--workers", "1"]);
+    let held = serving.hold_log();
+    // Each is refused at once, which is a line: more than a pipe and the gateway keep for a reader.
+    for _ in 0..2_000 {
+        assert_eq!(Client::enter(serving.address, hello(&[])).end().code, 1008);
+    }
+    drop(held);
+    eventually("the word on what was left out", || {
+        Client::enter(serving.address, hello(&[])).end();
+        serving.log().contains("lines were left out")
+    });
+}

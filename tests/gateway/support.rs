@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,11 @@ impl Serving {
 
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// While this is held, nobody reads the log.
+    pub(crate) fn hold_log(&self) -> MutexGuard<'_, String> {
+        self.log.lock().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: i32) {
