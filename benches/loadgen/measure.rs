@@ -30,6 +30,10 @@ impl Watched {
         self.processes.is_empty()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.processes.len()
+    }
+
     /// Processor time in seconds, by the scheduler's own clock.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let mut nanoseconds = 0;

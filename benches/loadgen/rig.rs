@@ -255,8 +255,13 @@ impl Contender {
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let program = start_logged(command, &log)?;
-        wait_for_start(&log, || Ok(TcpStream::connect(address).is_ok().then_some(())))?;
-        let watched = Watched::new(program.id());
+        // nginx listens before it has its workers.
+        let processes = if *kind == Kind::Nginx { 1 + setup.workers } else { 1 };
+        let watched = wait_for_start(&log, || {
+            let watched = Watched::new(program.id());
+            let started = TcpStream::connect(address).is_ok() && watched.count() >= processes;
+            Ok(started.then_some(watched))
+        })?;
         Ok(Contender { kind: kind.clone(), address, watched, _program: Some(program) })
     }
 }
