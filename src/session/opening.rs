@@ -25,7 +25,7 @@ pub(super) struct Opening {
     target: Target,
     /// The newest size that the client told.
     size: Option<WindowSize>,
-    /// The size that went with the start, and whether the call that tells it is still under way.
+    /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
     started_with: Option<WindowSize>,
     resizing: bool,
     /// What was typed before the process could read it.
@@ -394,7 +394,8 @@ impl Session {
 
     fn create(&mut self, cx: &mut Context<'_>, dialect: Dialect) {
         let id = self.id;
-        let State::Opening(state) = &self.state else { return };
+        let State::Opening(state) = &mut self.state else { return };
+        state.started_with = state.size;
         let (command, environment) = (state.command(&dialect), state.environment(id));
         let spec = state.spec(&command, &environment);
         let request = request::create_exec(&dialect, &state.container, &spec);
@@ -404,15 +405,15 @@ impl Session {
     fn start(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
         let State::Opening(state) = &mut self.state else { return };
         let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
-        state.started_with = state.size;
         // An engine that takes no size with the start takes one beside it: it waits until the process is there. Our own
-        // shell has its size from the script.
-        let needs_resize =
-            state.hello.tty && !state.hello.command.is_empty() && dialect.resizes_beside_start();
-        if let (Some(size), true) = (state.size, needs_resize) {
+        // shell has its size from the script, unless the size came, or changed, after that was sent.
+        let beside = state.hello.tty && dialect.resizes_beside_start();
+        let scripted = state.hello.command.is_empty() && state.started_with == state.size;
+        if let (Some(size), true) = (state.size, beside && !scripted) {
             state.resizing = true;
             cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
         }
+        state.started_with = state.size;
         self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
     }
 

@@ -562,6 +562,33 @@ fn sizes_that_come_while_it_opens_are_told_once() {
     }
 }
 
+/// The script of our own shell was sent with its creation: a size that came later is told in another way.
+#[test]
+fn a_size_that_comes_between_creation_and_start_is_not_lost() {
+    for kind in ALL_ENGINES {
+        let mut visit = Visit::new(Speaks::Lain);
+        visit.greet("/enter", Hello { tty: true, ..Hello::default() });
+        visit.connected();
+        visit.asked();
+        visit.engine(kind.pong());
+        visit.asked();
+        visit.engine(listed());
+        assert!(!visit.asked().body.to_string().contains("stty"));
+        visit.resize(99, 33);
+        visit.engine(response(201, &json!({ "Id": EXEC }).to_string()));
+        let start = visit.asked().body;
+        if kind == Kind::Docker41 {
+            visit.expect_call(Call::Resize, &format!("POST /v1.41/exec/{EXEC}/resize?h=33&w=99"));
+        } else {
+            let told = [&start["ConsoleSize"], &json!([start["h"], start["w"]])]
+                .map(|size| *size == json!([33, 99]));
+            assert!(told.contains(&true), "{start}");
+        }
+        visit.engine(upgraded());
+        assert!(visit.calls.is_empty(), "it is told once");
+    }
+}
+
 #[test]
 fn stdin_that_ended_early_ends_behind_what_was_typed() {
     for tty in [false, true] {
