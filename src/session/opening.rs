@@ -427,13 +427,14 @@ impl Session {
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
+        if let Some(size) = size {
+            streaming.resize(cx, size);
+        }
+        streaming.hold_early_input(cx.now);
         // Only now: what reaches Docker before its head is lost.
         streaming.input(cx, &typed);
         if stdin_ended {
             streaming.end_input(cx);
-        }
-        if let Some(size) = size {
-            streaming.resize(cx, size);
         }
         self.state = State::Streaming(streaming);
     }
