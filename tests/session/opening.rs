@@ -571,6 +571,7 @@ fn what_is_typed_ahead_waits_for_the_first_size() {
         let hello = Hello { tty: true, command: vec!["cat".into()], columns: 9, rows: 9, ..Hello::default() };
         visit.greet("/enter", hello);
         visit.until_start(Kind::Docker41);
+        visit.asked();
         visit.type_in("ahead ");
         visit.engine(upgraded());
         visit.type_in("and on");
