@@ -28,8 +28,10 @@ pub(super) struct Streaming {
     size: Option<WindowSize>,
     /// A resize is under way.
     resizing: bool,
-    /// What was typed before the first size has been set.
+    /// What was typed before the first sizes have been set.
     early: Option<Box<Early>>,
+    /// Until when input waits for sizes.
+    early_until: Millis,
     /// The size changed while a resize was under way: only the last one matters.
     resize_again: bool,
     input_open: bool,
@@ -92,6 +94,7 @@ impl Streaming {
             size,
             resizing,
             early: None,
+            early_until: 0,
             resize_again: false,
             input_open,
             fresh: true,
@@ -118,10 +121,16 @@ impl Streaming {
         self.early.as_ref().is_none_or(|early| early.bytes.len() < config::TYPED_AHEAD_BYTES_MAX)
     }
 
-    /// If the first size is still on its way, what is typed waits for it, but not for long.
-    pub(super) fn hold_early_input(&mut self, now: Millis) {
-        if self.resizing {
-            let until = now + config::FIRST_SIZE_MILLISECONDS_MAX;
+    /// At first, what is typed waits for a size that is still on its way. Later it does not: a person who drags the
+    /// window's edge sees the echo at once.
+    pub(super) fn begins(&mut self, now: Millis) {
+        self.early_until = now + config::FIRST_SIZE_MILLISECONDS_MAX;
+        self.hold_early_input(now);
+    }
+
+    fn hold_early_input(&mut self, now: Millis) {
+        if self.resizing && self.early.is_none() && now < self.early_until {
+            let until = self.early_until;
             self.early = Some(Box::new(Early { bytes: Vec::new(), ended: false, until }));
         }
     }
@@ -181,6 +190,7 @@ impl Streaming {
         } else {
             self.call_resize(cx);
         }
+        self.hold_early_input(cx.now);
     }
 
     fn call_resize(&mut self, cx: &mut Context<'_>) {

@@ -106,7 +106,9 @@ fn every_client_enters_on_every_engine_however_the_bytes_come() {
 
         let mut script = "command -v bash >/dev/null 2>&1 && exec bash\nexec sh".to_owned();
         if kind == Kind::Docker41 {
-            script = format!("stty cols 99 rows 31 2>/dev/null\n{script}");
+            script = format!(
+                "case $(stty size 2>/dev/null) in ''|'0 0') stty cols 99 rows 31 2>/dev/null;; esac\n{script}"
+            );
         }
         let term = if speaks == Speaks::Web { "xterm-256color" } else { "vt100" };
         assert_eq!(created["Cmd"], json!(["sh", "-c", script]));
