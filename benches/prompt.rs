@@ -104,8 +104,12 @@ fn prompt_straight(socket: &Path, container: &str) -> Duration {
     loop {
         let count = stream.read(&mut buffer).expect("the stream");
         assert!(count > 0, "the exec ended");
-        let consumed = if begun { 0 } else { reader.feed(&buffer[..count]).expect("a head").0 };
-        begun = true;
+        // The head may come in many pieces; only what lies behind it is output.
+        let mut consumed = 0;
+        if !begun {
+            let (head_bytes, reply) = reader.feed(&buffer[..count]).expect("a head");
+            (consumed, begun) = (head_bytes, reply.is_some());
+        }
         if consumed < count {
             let elapsed = begin.elapsed();
             stream.write_all(b"exit\n").expect("exit");
