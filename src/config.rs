@@ -33,6 +33,8 @@ pub const HELLO_BYTES_MAX: u32 = 64 * 1024;
 pub const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
 /// What is typed before the process can read it; the rest waits in the client's socket.
 pub const TYPED_AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long after its start a process's input waits for sizes of the window that are still on their way.
+pub const FIRST_SIZE_MILLISECONDS_MAX: u64 = 1_000;
 /// `TERM`.
 pub const TERM_BYTES_MAX: usize = 64;
 /// What may wait for an attached viewer before he loses lines.

@@ -271,7 +271,7 @@ impl Session {
         match &self.state {
             State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
             State::Opening(state) => state.wants_client(),
-            State::Streaming(_) => engine_backlog == 0,
+            State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
             State::Gone => false,
         }
     }

@@ -427,13 +427,14 @@ impl Session {
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
+        if let Some(size) = size {
+            streaming.resize(cx, size);
+        }
+        streaming.begins(cx.now);
         // Only now: what reaches Docker before its head is lost.
         streaming.input(cx, &typed);
         if stdin_ended {
             streaming.end_input(cx);
-        }
-        if let Some(size) = size {
-            streaming.resize(cx, size);
         }
         self.state = State::Streaming(streaming);
     }
@@ -470,7 +471,11 @@ impl Opening {
         let mut script = String::new();
         if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
             // A resize beside the start may come after the first prompt, and costs the engine time; this does not.
-            script = format!("stty cols {} rows {} 2>/dev/null\n", size.columns, size.rows);
+            // It is only for a terminal without a size: a newer one may have been told meanwhile.
+            script = format!(
+                "case $(stty size 2>/dev/null) in ''|'0 0') stty cols {} rows {} 2>/dev/null;; esac\n",
+                size.columns, size.rows
+            );
         }
         script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");
         ["sh", "-c", &script].map(str::to_owned).to_vec()

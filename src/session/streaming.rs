@@ -28,6 +28,10 @@ pub(super) struct Streaming {
     size: Option<WindowSize>,
     /// A resize is under way.
     resizing: bool,
+    /// What was typed before the first sizes have been set.
+    early: Option<Box<Early>>,
+    /// Until when input waits for sizes.
+    early_until: Millis,
     /// The size changed while a resize was under way: only the last one matters.
     resize_again: bool,
     input_open: bool,
@@ -40,6 +44,14 @@ pub(super) struct Streaming {
 #[derive(Debug)]
 struct Held {
     bytes: Vec<u8>,
+    until: Millis,
+}
+
+/// Input that waits for the window's size, for who types ahead means the window that he has.
+#[derive(Debug)]
+struct Early {
+    bytes: Vec<u8>,
+    ended: bool,
     until: Millis,
 }
 
@@ -81,6 +93,8 @@ impl Streaming {
             paused_since: None,
             size,
             resizing,
+            early: None,
+            early_until: 0,
             resize_again: false,
             input_open,
             fresh: true,
@@ -98,7 +112,36 @@ impl Streaming {
     }
 
     pub(super) fn deadline(&self) -> Millis {
-        self.held.as_ref().map_or(Millis::MAX, |held| held.until)
+        let held = self.held.as_ref().map_or(Millis::MAX, |held| held.until);
+        held.min(self.early.as_ref().map_or(Millis::MAX, |early| early.until))
+    }
+
+    /// What is typed ahead is bounded; the rest waits in the client's socket.
+    pub(super) fn wants_client(&self) -> bool {
+        self.early.as_ref().is_none_or(|early| early.bytes.len() < config::TYPED_AHEAD_BYTES_MAX)
+    }
+
+    /// At first, what is typed waits for a size that is still on its way. Later it does not: a person who drags the
+    /// window's edge sees the echo at once.
+    pub(super) fn begins(&mut self, now: Millis) {
+        self.early_until = now + config::FIRST_SIZE_MILLISECONDS_MAX;
+        self.hold_early_input(now);
+    }
+
+    fn hold_early_input(&mut self, now: Millis) {
+        if self.resizing && self.early.is_none() && now < self.early_until {
+            let until = self.early_until;
+            self.early = Some(Box::new(Early { bytes: Vec::new(), ended: false, until }));
+        }
+    }
+
+    fn release_early_input(&mut self, cx: &mut Context<'_>) {
+        if let Some(early) = self.early.take() {
+            cx.to_engine.bytes.extend_from_slice(&early.bytes);
+            if early.ended {
+                self.send_end(cx);
+            }
+        }
     }
 
     /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
@@ -110,17 +153,26 @@ impl Streaming {
     pub(super) fn input(&mut self, cx: &mut Context<'_>, content: &[u8]) {
         if self.input_open && !content.is_empty() {
             self.unanswered = true;
-            cx.to_engine.bytes.extend_from_slice(content);
+            match &mut self.early {
+                Some(early) => early.bytes.extend_from_slice(content),
+                None => cx.to_engine.bytes.extend_from_slice(content),
+            }
+        }
+    }
+
+    pub(super) fn end_input(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.input_open) {
+            return;
+        }
+        match &mut self.early {
+            Some(early) => early.ended = true,
+            None => self.send_end(cx),
         }
     }
 
     /// The end of stdin. On a terminal that is a key (^D): half closing would end the whole stream, and not the
     /// process.
-    pub(super) fn end_input(&mut self, cx: &mut Context<'_>) {
-        if !self.input_open {
-            return;
-        }
-        self.input_open = false;
+    fn send_end(&self, cx: &mut Context<'_>) {
         if self.stay.tty {
             cx.to_engine.bytes.push(0x04);
         } else {
@@ -138,6 +190,7 @@ impl Streaming {
         } else {
             self.call_resize(cx);
         }
+        self.hold_early_input(cx.now);
     }
 
     fn call_resize(&mut self, cx: &mut Context<'_>) {
@@ -320,7 +373,9 @@ impl Session {
             Ok(Request::Plain(content)) => {
                 if state.input_open && !content.is_empty() {
                     state.unanswered = true;
-                    if self.codec == Codec::Json {
+                    if let Some(early) = &mut state.early {
+                        early.bytes.extend_from_slice(content);
+                    } else if self.codec == Codec::Json {
                         cx.to_engine.bytes.extend_from_slice(content);
                     } else {
                         // The content goes out from where it lies in the frame.
@@ -355,6 +410,8 @@ impl Session {
                 state.resizing = false;
                 if std::mem::take(&mut state.resize_again) {
                     state.call_resize(cx);
+                } else {
+                    state.release_early_input(cx);
                 }
             }
             Call::ProbePaused => self.paused_probed(cx, reply),
@@ -384,8 +441,12 @@ impl Session {
     }
 
     pub(super) fn streaming_timer(&mut self, cx: &mut Context<'_>) {
-        if let State::Streaming(state) = &mut self.state {
+        let State::Streaming(state) = &mut self.state else { return };
+        if state.held.as_ref().is_some_and(|held| cx.now >= held.until) {
             state.release_held(self.codec, cx);
+        }
+        if state.early.as_ref().is_some_and(|early| cx.now >= early.until) {
+            state.release_early_input(cx);
         }
     }
 

@@ -4,6 +4,7 @@ use crate::driver::{
     ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Pace, Speaks, Visit, frame, listed,
     refused, response, upgraded,
 };
+use entry::config;
 use entry::config::ContainerRule;
 use entry::outcome::{Outcome, StartFault};
 use entry::session::Call;
@@ -105,7 +106,9 @@ fn every_client_enters_on_every_engine_however_the_bytes_come() {
 
         let mut script = "command -v bash >/dev/null 2>&1 && exec bash\nexec sh".to_owned();
         if kind == Kind::Docker41 {
-            script = format!("stty cols 99 rows 31 2>/dev/null\n{script}");
+            script = format!(
+                "case $(stty size 2>/dev/null) in ''|'0 0') stty cols 99 rows 31 2>/dev/null;; esac\n{script}"
+            );
         }
         let term = if speaks == Speaks::Web { "xterm-256color" } else { "vt100" };
         assert_eq!(created["Cmd"], json!(["sh", "-c", script]));
@@ -559,6 +562,30 @@ fn sizes_that_come_while_it_opens_are_told_once() {
         visit.expect_call(Call::Resize, &format!("POST {}/exec/{EXEC}/resize?h=24&w=90", kind.prefix()));
         visit.reply(Call::Resize, 201, &json!(""));
         assert!(visit.calls.is_empty());
+    }
+}
+
+/// Who types ahead means the window that he has; but nothing waits for long for an engine that does not answer.
+#[test]
+fn what_is_typed_ahead_waits_for_the_first_size() {
+    for answers in [true, false] {
+        let mut visit = Visit::new(Speaks::V1);
+        let hello = Hello { tty: true, command: vec!["cat".into()], columns: 9, rows: 9, ..Hello::default() };
+        visit.greet("/enter", hello);
+        visit.until_start(Kind::Docker41);
+        visit.asked();
+        visit.type_in("ahead ");
+        visit.engine(upgraded());
+        visit.type_in("and on");
+        assert!(visit.to_engine.is_empty());
+        if answers {
+            visit.reply(Call::Resize, 200, &json!(""));
+        } else {
+            visit.wait(config::FIRST_SIZE_MILLISECONDS_MAX);
+        }
+        assert_eq!(visit.to_engine, b"ahead and on");
+        visit.type_in("!");
+        assert_eq!(visit.to_engine, b"ahead and on!");
     }
 }
 
