@@ -14,8 +14,12 @@ fn the_size_is_right_at_the_first_prompt_and_follows_the_window() {
         terminal.expect("37 101\r\n");
         terminal.expect("/dev/pts/");
         terminal.expect(format!("{shell} xterm-256color\r\n"));
+        // While a command runs: bash puts the size back that it has read a moment before, whenever it shows a prompt.
+        terminal.type_in(
+            "echo wai''ts; until [ \"$(stty size)\" = '21 77' ]; do :; done; echo fol''lowed; exit 7\r",
+        );
+        terminal.expect("waits\r\n");
         terminal.resize(77, 21);
-        terminal.type_in("until [ \"$(stty size)\" = '21 77' ]; do :; done; echo fol''lowed; exit 7\r");
         terminal.expect("followed\r\n");
         assert_eq!(terminal.finish().0, 7);
     }
