@@ -522,8 +522,8 @@ impl Visit {
         asked
     }
 
-    /// Ping, list and create; the exec's start has been asked for and not been answered. Gives create's body.
-    pub(crate) fn until_start(&mut self, kind: Kind) -> Value {
+    /// The engine is connected and has said what it speaks and which container it is.
+    pub(crate) fn until_located(&mut self, kind: Kind) {
         assert_eq!(self.connects, 1);
         self.connected();
         if self.dialect.is_none() {
@@ -536,6 +536,11 @@ impl Visit {
             "{asked:?}"
         );
         self.engine(listed());
+    }
+
+    /// Ping, list and create; the exec's start has been asked for and not been answered. Gives create's body.
+    pub(crate) fn until_start(&mut self, kind: Kind) -> Value {
+        self.until_located(kind);
         let asked = self.asked();
         assert_eq!(asked.line, format!("POST {}/containers/{CONTAINER}/exec", kind.prefix()));
         self.engine(response(201, &json!({ "Id": EXEC }).to_string()));

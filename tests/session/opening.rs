@@ -1,8 +1,8 @@
 //! From the first byte to the running process.
 
 use crate::driver::{
-    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Pace, Speaks, Visit, frame, listed,
-    refused, response, upgraded,
+    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Pace, Speaks, Visit, frame, refused,
+    response, upgraded,
 };
 use entry::config;
 use entry::config::ContainerRule;
@@ -284,11 +284,7 @@ fn refusals_of_the_engine_are_outcomes() {
         for speaks in ALL_CLIENTS {
             let mut visit = Visit::new(speaks);
             visit.greet("/enter", Hello::default());
-            visit.connected();
-            visit.asked();
-            visit.engine(Kind::Docker51.pong());
-            visit.asked();
-            visit.engine(listed());
+            visit.until_located(Kind::Docker51);
             visit.asked();
             visit.engine(&reply);
             assert!(check(&visit.outcomes[0]), "{:?}", visit.outcomes);
@@ -387,11 +383,7 @@ fn a_start_whose_connection_breaks_is_reaped() {
 fn a_refusal_that_ends_with_the_connection_is_read() {
     let mut visit = Visit::new(Speaks::V1);
     visit.greet("/attach", Hello::default());
-    visit.connected();
-    visit.asked();
-    visit.engine(Kind::Docker51.pong());
-    visit.asked();
-    visit.engine(listed());
+    visit.until_located(Kind::Docker51);
     visit.asked();
     visit.engine(response(200, &inspected(true, false).to_string()));
     visit.asked();
@@ -595,11 +587,7 @@ fn a_size_that_comes_between_creation_and_start_is_not_lost() {
     for kind in ALL_ENGINES {
         let mut visit = Visit::new(Speaks::Lain);
         visit.greet("/enter", Hello { tty: true, ..Hello::default() });
-        visit.connected();
-        visit.asked();
-        visit.engine(kind.pong());
-        visit.asked();
-        visit.engine(listed());
+        visit.until_located(kind);
         assert!(!visit.asked().body.to_string().contains("stty"));
         visit.resize(99, 33);
         visit.engine(response(201, &json!({ "Id": EXEC }).to_string()));
@@ -639,11 +627,7 @@ fn attach_follows_the_log_or_else_the_streams() {
             let mut visit = Visit::new(speaks);
             visit.pace = pace;
             visit.greet("/attach", Hello { tail: Some(5), ..Hello::default() });
-            visit.connected();
-            visit.asked();
-            visit.engine(Kind::Docker51.pong());
-            visit.asked();
-            visit.engine(listed());
+            visit.until_located(Kind::Docker51);
             assert_eq!(visit.asked().line, format!("GET /v1.51/containers/{CONTAINER}/json"));
             visit.engine(response(200, &inspected(true, tty).to_string()));
             let tail = if speaks == Speaks::V1 { 5 } else { 100 };
@@ -677,11 +661,7 @@ fn attach_follows_the_log_or_else_the_streams() {
 fn attaching_to_a_stopped_container_does_not_hang() {
     let mut visit = Visit::new(Speaks::Lain);
     visit.greet("/attach", Hello::default());
-    visit.connected();
-    visit.asked();
-    visit.engine(Kind::Docker51.pong());
-    visit.asked();
-    visit.engine(listed());
+    visit.until_located(Kind::Docker51);
     visit.asked();
     visit.engine(response(200, &inspected(false, false).to_string()));
     let text = visit.heard_the_end();

@@ -1,8 +1,7 @@
 //! Both directions of an open session, and what is told meanwhile.
 
 use crate::driver::{
-    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Speaks, Visit, frame, listed, response,
-    upgraded,
+    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Speaks, Visit, frame, response, upgraded,
 };
 use entry::config;
 use entry::outcome::Outcome;
@@ -23,11 +22,7 @@ fn command() -> Hello {
 fn attached(speaks: Speaks, head: &str) -> Visit {
     let mut visit = Visit::new(speaks);
     visit.greet("/attach", Hello::default());
-    visit.connected();
-    visit.asked();
-    visit.engine(Kind::Docker51.pong());
-    visit.asked();
-    visit.engine(listed());
+    visit.until_located(Kind::Docker51);
     visit.asked();
     let state = json!({ "Id": CONTAINER, "State": { "Running": true }, "Config": { "Tty": true } });
     visit.engine(response(200, &state.to_string()));
