@@ -1,6 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
-use entry::config::{Config, ContainerRule, Settings};
+use entry::config::{Config, ContainerRule, Peers, Settings};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
@@ -59,10 +59,10 @@ impl Gateway {
     pub(crate) fn before(engine: &str) -> Gateway {
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            engine: Address::parse(engine).unwrap(),
             workers: 1,
             demo: false,
             settings: Settings {
+                peers: Peers::one(Address::parse(engine).unwrap()),
                 allow_container: ContainerRule::new(vec!["*".to_owned()]),
                 ..Settings::default()
             },
