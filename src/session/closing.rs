@@ -386,6 +386,7 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ShuttingDown
         | Outcome::Bug
         | Outcome::AccessUnavailable { .. }
-        | Outcome::AccessEnded { .. } => true,
+        | Outcome::AccessEnded { .. }
+        | Outcome::LocateUnavailable { .. } => true,
     }
 }
