@@ -335,12 +335,7 @@ pub fn parse_serve(
         Some(workers) => usize::try_from(workers).unwrap_or(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(Wish::Serve(Box::new(Config {
-        listen: loopback(&listen)?,
-        workers,
-        demo,
-        settings,
-    })))
+    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, settings })))
 }
 
 fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {

@@ -24,8 +24,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use address::{Address, AddressError};
-pub use fleet::{EngineId, Engines, NamedEngine, NodeTemplate};
 pub use fault::{EngineError, Fault, StartFailure, Subject, read_start_failure};
+pub use fleet::{EngineId, Engines, NamedEngine, NodeTemplate};
 pub use reply::{ContainerState, ExecState, Listed};
 
 /// The newest API version Entry speaks: what lies above it was not read, let alone tried.

@@ -25,7 +25,9 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn new(address: &Address, resolver: &Resolver) -> Self {
         let name = match address {
-            Address::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some(resolver.name(host, *port)),
+            Address::Tcp { host, port } if host.parse::<IpAddr>().is_err() => {
+                Some(resolver.name(host, *port))
+            }
             Address::Tcp { .. } | Address::Unix(_) => None,
         };
         Endpoint { address: address.clone(), name }
@@ -136,7 +138,8 @@ impl Resolver {
         names.fresh.push_back(Arc::downgrade(&name));
         if !names.runs {
             let shared = Arc::downgrade(&self.0);
-            match std::thread::Builder::new().name("resolver".to_owned()).spawn(move || keep_asking(&shared)) {
+            match std::thread::Builder::new().name("resolver".to_owned()).spawn(move || keep_asking(&shared))
+            {
                 Ok(_) => names.runs = true,
                 // The next name tries again.
                 Err(error) => *lock(&name.known) = Known::Trouble(error.to_string()),
@@ -233,7 +236,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let resolver = Resolver::default();
         let tcp = |host: &str| Address::Tcp { host: host.to_owned(), port };
-        let (first, second) = (Endpoint::new(&tcp("localhost"), &resolver), Endpoint::new(&tcp("localhost"), &resolver));
+        let (first, second) =
+            (Endpoint::new(&tcp("localhost"), &resolver), Endpoint::new(&tcp("localhost"), &resolver));
         assert!(Arc::ptr_eq(first.name.as_ref().unwrap(), second.name.as_ref().unwrap()), "asked for once");
         connected(&first).unwrap();
         let unknown = Endpoint::new(&tcp("no-such-host.invalid"), &resolver);

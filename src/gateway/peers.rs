@@ -50,7 +50,14 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(resolver: Resolver, token: fn(u32, usize) -> mio::Token) -> Self {
-        Peers { resolver, engines: Vec::new(), services: Vec::new(), busy: Vec::new(), token, failed: Vec::new() }
+        Peers {
+            resolver,
+            engines: Vec::new(),
+            services: Vec::new(),
+            busy: Vec::new(),
+            token,
+            failed: Vec::new(),
+        }
     }
 
     /// Makes the link to a peer if there is none. An address that is in no table has no link.

@@ -1,10 +1,10 @@
 //! All loops of a process: they share the port, and are started and ended together.
 
 use super::buffers::Pool;
-use super::listener::Listener;
-use super::slab::Slab;
 use super::endpoint::Resolver;
+use super::listener::Listener;
 use super::peers::Peers;
+use super::slab::Slab;
 use super::timer::Wheel;
 use super::{Gateway, LISTENER, Lane, WAKER, call_token, probe};
 use crate::config::{self, Config};
@@ -87,7 +87,8 @@ impl Server {
             server.loops.push(thread.spawn(move || gateway.run())?);
         }
         log::info!("listening on {}", server.address);
-        let engines: Vec<_> = config.settings.peers.engines.iter().map(|engine| engine.address.clone()).collect();
+        let engines: Vec<_> =
+            config.settings.peers.engines.iter().map(|engine| engine.address.clone()).collect();
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for engine in engines {

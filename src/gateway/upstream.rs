@@ -6,8 +6,8 @@
 //! ten seconds, and a thousand sessions that end together have a thousand reapers to start.
 
 use super::buffers::Pool;
-use super::slab::Key;
 use super::endpoint::Endpoint;
+use super::slab::Key;
 use super::socket::{Filled, Leg};
 use crate::config;
 use crate::service::Service;
@@ -194,10 +194,9 @@ impl Upstream {
         if now < self.rest_until {
             return None;
         }
-        let leg = self
-            .endpoint
-            .connect()
-            .and_then(|(socket, connecting)| Leg::new(registry, socket, (self.token)(self.number, place), connecting));
+        let leg = self.endpoint.connect().and_then(|(socket, connecting)| {
+            Leg::new(registry, socket, (self.token)(self.number, place), connecting)
+        });
         self.rest_until = 0;
         match leg {
             Ok(leg) => {

@@ -32,9 +32,8 @@ pub fn choose<'a>(target: &Target, candidates: &'a [Candidate]) -> Result<&'a Ca
         Target::App { app, proc, instance } => (format!("{app}/{proc}"), instance.as_str()),
         Target::Container(name) => (name.clone(), ""),
     };
-    let chosen: Vec<&Candidate> = (candidates.iter())
-        .filter(|candidate| wanted.is_empty() || candidate.instance == wanted)
-        .collect();
+    let chosen: Vec<&Candidate> =
+        (candidates.iter()).filter(|candidate| wanted.is_empty() || candidate.instance == wanted).collect();
     let ambiguous = |detail| Err(LocateError::Ambiguous { detail });
     match chosen.as_slice() {
         [only] => Ok(only),
@@ -48,9 +47,10 @@ pub fn choose<'a>(target: &Target, candidates: &'a [Candidate]) -> Result<&'a Ca
             let (count, names) = (chosen.len(), names(&chosen));
             match first.instance.as_str() {
                 "" => ambiguous(format!("{count} containers of {who} run without an instance: {names}")),
-                instance => {
-                    ambiguous(format!("{count} containers run as {who} instance {}: {names}", shown(instance)))
-                }
+                instance => ambiguous(format!(
+                    "{count} containers run as {who} instance {}: {names}",
+                    shown(instance)
+                )),
             }
         }
         several => ambiguous(format!(

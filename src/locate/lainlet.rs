@@ -27,7 +27,8 @@ pub(super) fn question(service: &Service, app: &str) -> Vec<u8> {
 /// One sentence that says how the answer is none.
 pub(super) fn read(reply: &Reply, app: &str, proc: &str) -> Result<Vec<Candidate>, String> {
     let told: BTreeMap<String, Proc> = answer::read_json(reply)?;
-    let pods = (told.into_iter()).filter(|(key, _)| is_key_of(key, app, proc)).flat_map(|(_, proc)| proc.pods);
+    let pods =
+        (told.into_iter()).filter(|(key, _)| is_key_of(key, app, proc)).flat_map(|(_, proc)| proc.pods);
     pods.flatten()
         .filter_map(|pod| {
             let container = pod.containers.unwrap_or_default().into_iter().next()?;
@@ -129,8 +130,7 @@ mod tests {
             "world.hello.web.web": { "PodInfos": [{ "InstanceNo": 1, "ContainerInfos": [{ "ContainerId": "y" }] }] },
         });
         let candidates = read(&reply(200, &answer.to_string()), "hello", "web").unwrap();
-        let told: Vec<_> =
-            candidates.iter().map(|c| (&*c.instance, &*c.container, &*c.node)).collect();
+        let told: Vec<_> = candidates.iter().map(|c| (&*c.instance, &*c.container, &*c.node)).collect();
         assert_eq!(told, [("1", ID, "10.0.0.1"), ("10", "d", "10.0.0.2")]);
         assert_eq!(read(&reply(200, &answer.to_string()), "hello", "none"), Ok(Vec::new()));
         assert_eq!(read(&reply(200, "{}"), "hello", "web"), Ok(Vec::new()));

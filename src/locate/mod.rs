@@ -63,9 +63,8 @@ impl Target {
             Target::App { app, proc, instance } => (app, proc, instance),
             Target::Container(name) if is_container_name(name) => return Ok(()),
             Target::Container(_) => {
-                return Err(
-                    "the target is not a container's name: letters, digits, _ . and -, at most 128".to_owned()
-                );
+                return Err("the target is not a container's name: letters, digits, _ . and -, at most 128"
+                    .to_owned());
             }
         };
         for (what, text, may_be_empty) in
@@ -219,9 +218,7 @@ impl Search {
             return (search, not_found(detail));
         }
         let step = match (&search.target, world.engines.configured().next()) {
-            (Target::Container(name), Some(engine)) => {
-                Step::Found(Found { container: name.clone(), engine })
-            }
+            (Target::Container(name), Some(engine)) => Step::Found(Found { container: name.clone(), engine }),
             (Target::Container(_), None) => not_found("no engine is configured".to_owned()),
             (Target::App { .. }, _) => search.ask(world),
         };
@@ -230,13 +227,16 @@ impl Search {
 
     /// Goes on with the reply to a question, or with the reason why there is none.
     pub fn answer(&mut self, world: &mut World<'_>, number: u16, reply: Result<&Reply, &str>) -> Step {
-        let Some(Way::Lainlet(service)) = world.locator.ways.get(self.way) else { return Step::Ask(Vec::new()) };
+        let Some(Way::Lainlet(service)) = world.locator.ways.get(self.way) else {
+            return Step::Ask(Vec::new());
+        };
         if number != self.question {
             return Step::Ask(Vec::new());
         }
         let name = world.services.get(service.index()).map_or("lainlet", |service| &service.name);
         let Target::App { app, proc, .. } = &self.target else { return Step::Ask(Vec::new()) };
-        let candidates = match reply.map_err(str::to_owned).and_then(|reply| lainlet::read(reply, app, proc)) {
+        let candidates = match reply.map_err(str::to_owned).and_then(|reply| lainlet::read(reply, app, proc))
+        {
             Ok(candidates) => candidates,
             Err(why) => {
                 let detail = format!("{name} is not available: {why}");

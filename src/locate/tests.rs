@@ -174,8 +174,7 @@ fn two_containers_with_one_instance_are_ambiguous() {
 fn long_lists_are_cut() {
     let many: Vec<Value> =
         (1..=50).map(|n| compose(&format!("c{n}"), "shop", "web", &n.to_string())).collect();
-    let Err(LocateError::Ambiguous { detail }) = search(&app("shop", "web", ""), &[json!(many)])
-    else {
+    let Err(LocateError::Ambiguous { detail }) = search(&app("shop", "web", ""), &[json!(many)]) else {
         panic!("fifty instances are ambiguous");
     };
     assert!(detail.starts_with("50 instances of shop/web run: 1, 2, 3, "), "{detail}");
@@ -272,8 +271,16 @@ fn lainlet_tells_container_and_node() {
     for (answer, instance, outcome) in [
         (pods(&[(1, "c1", "10.0.0.1"), (2, "c2", "10.0.0.2")]), "2", Ok(("c2", "b"))),
         (pods(&[(1, "c1", "10.0.0.1")]), "", Ok(("c1", "a"))),
-        (pods(&[(1, "c1", "10.0.0.1"), (2, "c2", "b")]), "", Err("2 instances of shop/web run: 1, 2; name one")),
-        (pods(&[(1, "c1", "a"), (1, "c2", "b")]), "1", Err("2 containers run as shop/web instance 1: c1, c2")),
+        (
+            pods(&[(1, "c1", "10.0.0.1"), (2, "c2", "b")]),
+            "",
+            Err("2 instances of shop/web run: 1, 2; name one"),
+        ),
+        (
+            pods(&[(1, "c1", "a"), (1, "c2", "b")]),
+            "1",
+            Err("2 containers run as shop/web instance 1: c1, c2"),
+        ),
         (pods(&[(1, "c1", "a")]), "2", Err("no instance 2 of shop/web runs here; there is 1")),
         (pods(&[(1, "c1", "a")]), "01", Err("no instance 01 of shop/web runs here; there is 1")),
         (pods(&[]), "1", Err("no container of shop/web runs here")),
@@ -310,7 +317,8 @@ fn a_lainlet_that_does_not_answer_is_told() {
     let mut engines = one_engine();
     let target = app("shop", "web", "1");
     let (mut search, _) = Search::start(target, &mut world(&locator, &services, &mut engines));
-    let step = search.answer(&mut world(&locator, &services, &mut engines), 1, Err("it did not answer in time"));
+    let step =
+        search.answer(&mut world(&locator, &services, &mut engines), 1, Err("it did not answer in time"));
     let detail = "lainlet is not available: it did not answer in time".to_owned();
     assert_eq!(step, Step::Refused(LocateError::Unavailable { detail }));
 }

@@ -9,8 +9,8 @@
 
 pub mod answer;
 
-use crate::engine::address::{Address, split_authority};
 use crate::engine::EngineId;
+use crate::engine::address::{Address, split_authority};
 use crate::wire::http::write_request;
 use std::fmt;
 

@@ -75,7 +75,11 @@ impl Session {
         state.retry_at = Millis::MAX;
         match (state.question, &state.stay.exec) {
             (Question::Exec, Some(exec)) => {
-                cx.call(state.stay.engine, Call::InspectExec, request::inspect_exec(&state.stay.dialect, exec));
+                cx.call(
+                    state.stay.engine,
+                    Call::InspectExec,
+                    request::inspect_exec(&state.stay.dialect, exec),
+                );
             }
             (Question::Container { .. }, _) | (Question::Exec, None) => {
                 let request = request::inspect_container(&state.stay.dialect, &state.stay.container);

@@ -343,7 +343,9 @@ impl Session {
                 Err(error) => self.refused_by_engine(cx, error),
             },
             // Nothing else is asked before it is known what the engine speaks.
-            (Stage::Searching(_) | Stage::Connecting, _) | (_, None) => self.unreadable(cx, "it spoke without being asked"),
+            (Stage::Searching(_) | Stage::Connecting, _) | (_, None) => {
+                self.unreadable(cx, "it spoke without being asked")
+            }
         }
     }
 
