@@ -109,6 +109,21 @@ pub enum Outcome {
     ShuttingDown,
     /// A fault of ours.
     Bug,
+    /// Whoever decides who may enter could not be asked, so nobody is let in.
+    AccessUnavailable {
+        /// What happened.
+        detail: String,
+    },
+    /// The session had been let in, and now it may not stay.
+    AccessEnded {
+        /// What ended it.
+        detail: String,
+    },
+    /// Somebody who had to be asked where the container is gave no usable answer.
+    LocateUnavailable {
+        /// Who, and what came of it: one sentence.
+        detail: String,
+    },
 }
 
 /// The colour that LAIN's texts have always had.
@@ -137,6 +152,9 @@ impl Outcome {
             Outcome::Refused { .. } => 15,
             Outcome::ShuttingDown => 16,
             Outcome::Bug => 17,
+            Outcome::AccessUnavailable { .. } => 18,
+            Outcome::AccessEnded { .. } => 19,
+            Outcome::LocateUnavailable { .. } => 20,
         }
     }
 
@@ -160,6 +178,9 @@ impl Outcome {
             Outcome::Refused { .. } => "refused",
             Outcome::ShuttingDown => "shutting_down",
             Outcome::Bug => "bug",
+            Outcome::AccessUnavailable { .. } => "access_unavailable",
+            Outcome::AccessEnded { .. } => "access_ended",
+            Outcome::LocateUnavailable { .. } => "locate_unavailable",
         }
     }
 
@@ -174,7 +195,9 @@ impl Outcome {
             Outcome::ContainerStopped { .. } => 4137,
             Outcome::ContainerRemoved => 4410,
             Outcome::ContainerPaused => 4423,
-            Outcome::EngineUnavailable { .. } => 1013,
+            Outcome::EngineUnavailable { .. }
+            | Outcome::AccessUnavailable { .. }
+            | Outcome::LocateUnavailable { .. } => 1013,
             Outcome::EngineLost { .. } => 4502,
             Outcome::TimedOut { .. } => 4408,
             Outcome::ProtocolError { close_code, .. } => *close_code,
@@ -182,6 +205,7 @@ impl Outcome {
             Outcome::Refused { .. } => 1008,
             Outcome::ShuttingDown => 1012,
             Outcome::Bug => 1011,
+            Outcome::AccessEnded { .. } => 4403,
         }
     }
 
@@ -211,7 +235,10 @@ impl Outcome {
             | Outcome::BadRequest { .. }
             | Outcome::Refused { .. }
             | Outcome::ShuttingDown
-            | Outcome::Bug => 125,
+            | Outcome::Bug
+            | Outcome::AccessUnavailable { .. }
+            | Outcome::AccessEnded { .. }
+            | Outcome::LocateUnavailable { .. } => 125,
         }
     }
 
@@ -226,10 +253,11 @@ impl Outcome {
                 format!("{GREEN}>>> You quit the container safely.{PLAIN}")
             }
             Outcome::ContainerNotFound { .. } => self.red("Container is not found."),
-            Outcome::Refused { .. } => self.red("Authorization failed."),
+            Outcome::Refused { .. } | Outcome::AccessUnavailable { .. } => self.red("Authorization failed."),
             Outcome::CouldNotStart { .. }
             | Outcome::ContainerNotRunning { .. }
             | Outcome::EngineUnavailable { .. }
+            | Outcome::LocateUnavailable { .. }
             | Outcome::TimedOut { .. }
             | Outcome::BadRequest { .. } => self.red(cannot),
             Outcome::ContainerStopped { .. }
@@ -238,7 +266,8 @@ impl Outcome {
             | Outcome::EngineLost { .. }
             | Outcome::ProtocolError { .. }
             | Outcome::ShuttingDown
-            | Outcome::Bug => format!("{RED}>>> {self}{PLAIN}"),
+            | Outcome::Bug
+            | Outcome::AccessEnded { .. } => format!("{RED}>>> {self}{PLAIN}"),
         }
     }
 
@@ -265,6 +294,7 @@ impl fmt::Display for Outcome {
             },
             Outcome::ContainerNotFound { detail }
             | Outcome::ContainerNotRunning { detail }
+            | Outcome::LocateUnavailable { detail }
             | Outcome::BadRequest { detail }
             | Outcome::Refused { detail } => f.write_str(detail),
             Outcome::ContainerStopped { exit_code, out_of_memory } => {
@@ -289,6 +319,8 @@ impl fmt::Display for Outcome {
             Outcome::ProtocolError { detail, .. } => write!(f, "Protocol error: {detail}."),
             Outcome::ShuttingDown => f.write_str("The gateway is shutting down; enter again."),
             Outcome::Bug => f.write_str("Entry has a bug; its log says more."),
+            Outcome::AccessUnavailable { detail } => write!(f, "Access service unavailable: {detail}"),
+            Outcome::AccessEnded { detail } => write!(f, "Access has ended: {detail}"),
         }
     }
 }
@@ -311,6 +343,11 @@ mod tests {
                 Outcome::Refused { detail: "x".into() },
                 Action::Enter,
                 "\x1b[31m>>> Authorization failed.\x1b[0m x",
+            ),
+            (
+                Outcome::AccessUnavailable { detail: "x".into() },
+                Action::Enter,
+                "\x1b[31m>>> Authorization failed.\x1b[0m Access service unavailable: x",
             ),
             (
                 Outcome::BadRequest { detail: "x".into() },
@@ -338,6 +375,8 @@ mod tests {
             Outcome::EngineLost { detail: String::new() },
             Outcome::ShuttingDown,
             Outcome::Bug,
+            Outcome::AccessUnavailable { detail: String::new() },
+            Outcome::AccessEnded { detail: String::new() },
         ];
         assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
         assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);
