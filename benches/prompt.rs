@@ -41,6 +41,7 @@ fn main() {
         listen: ([127, 0, 0, 1], 0).into(),
         workers: 1,
         demo: false,
+        tls: Default::default(),
         settings: Settings {
             peers: Peers::one(Address::Unix(socket.clone())),
             allow_container: ContainerRule::new(vec!["*".to_owned()]),

@@ -8,6 +8,7 @@ use crate::service::{Service, ServiceId};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 // What a client may take: time.
 
@@ -220,6 +221,18 @@ impl Default for Settings {
     }
 }
 
+/// Files of certificates and keys, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsFiles {
+    /// The gateway's own certificate and its key: TLS is spoken to clients.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// A directory with ca.pem for engines that speak TLS, and cert.pem and key.pem for those that ask who calls.
+    pub engines: Option<PathBuf>,
+    /// The authorities that are trusted to know services, and engines where there is no directory for them; those of
+    /// this machine where there is none.
+    pub authorities: Option<PathBuf>,
+}
+
 /// What `entry serve` goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -229,6 +242,8 @@ pub struct Config {
     pub workers: usize,
     /// With the embedded engine in place of a real one.
     pub demo: bool,
+    /// Where TLS is spoken.
+    pub tls: TlsFiles,
     /// What sessions go by.
     pub settings: Settings,
 }
@@ -284,6 +299,7 @@ pub fn parse_serve(
     let mut patterns = Vec::new();
     let mut schemes = Schemes::default();
     let mut lainlet = None;
+    let tls = TlsFiles::default();
 
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -335,7 +351,7 @@ pub fn parse_serve(
         Some(workers) => usize::try_from(workers).unwrap_or(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, settings })))
+    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, tls, settings })))
 }
 
 fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {

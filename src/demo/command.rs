@@ -3,7 +3,7 @@
 
 use super::{DemoEngine, DemoOptions};
 use crate::client::{self, Gateway, Options, Target};
-use crate::config::{Config, ContainerRule, Peers, Settings};
+use crate::config::{Config, ContainerRule, Peers, Settings, TlsFiles};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::outcome::Action;
@@ -94,6 +94,7 @@ fn serve(engine: &DemoEngine) -> io::Result<Server> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)),
         workers: 1,
         demo: true,
+        tls: TlsFiles::default(),
         settings: Settings {
             peers: Peers::one(Address::parse(&engine.url()).map_err(io::Error::other)?),
             allow_container: ContainerRule::new(vec!["demo".to_owned()]),

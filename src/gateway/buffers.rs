@@ -1,4 +1,7 @@
-//! What a socket did not take: a remainder in a pooled buffer, which belongs to a leg until it is empty.
+//! What a socket did not take: a remainder in a pooled buffer, which belongs to a leg until it is empty. Where TLS is
+//! spoken, what seals those bytes stands beside them.
+
+use crate::tls;
 
 /// Buffers that wait to be used again; more are given back to the allocator.
 const POOLED_MAX: usize = 64;
@@ -11,7 +14,7 @@ pub struct Pool {
     free: Vec<Vec<u8>>,
 }
 
-/// Bytes that wait for a socket. Costs one pointer while there are none.
+/// Bytes that wait for a socket. Costs one pointer while there are none, and no TLS.
 #[derive(Debug, Default)]
 pub(super) struct Backlog(Option<Box<Remainder>>);
 
@@ -19,15 +22,44 @@ pub(super) struct Backlog(Option<Box<Remainder>>);
 struct Remainder {
     bytes: Vec<u8>,
     sent: usize,
+    /// What made these bytes of what was said; it stays while the connection does.
+    tls: Option<Box<tls::Session>>,
 }
 
 impl Backlog {
-    pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |remainder| remainder.bytes.len() - remainder.sent)
+    /// Of a connection over TLS, whose first words may wait already.
+    pub(super) fn sealing(tls: tls::Session, bytes: Vec<u8>) -> Backlog {
+        Backlog(Some(Box::new(Remainder { bytes, sent: 0, tls: Some(Box::new(tls)) })))
     }
 
+    /// TLS is spoken.
+    pub(super) fn is_sealing(&self) -> bool {
+        self.0.as_ref().is_some_and(|remainder| remainder.tls.is_some())
+    }
+
+    /// TLS, and where what it seals is to be appended: behind bytes that wait already.
+    pub(super) fn tls(&mut self) -> Option<(&mut tls::Session, &mut Vec<u8>)> {
+        let remainder = self.0.as_mut().filter(|remainder| remainder.tls.is_some())?;
+        remainder.forget_sent();
+        Some((remainder.tls.as_mut()?, &mut remainder.bytes))
+    }
+
+    /// What is wrong with TLS.
+    pub(super) fn fault(&self) -> Option<&tls::Fault> {
+        self.0.as_ref()?.tls.as_ref()?.fault()
+    }
+
+    /// Bytes for the socket, and those that TLS keeps until it knows its peer.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |remainder| {
+            let early = remainder.tls.as_ref().map_or(0, |tls| tls.early_bytes());
+            remainder.bytes.len() - remainder.sent + early
+        })
+    }
+
+    /// There is nothing for the socket.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.as_ref().is_none_or(|remainder| remainder.bytes.is_empty())
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -39,12 +71,9 @@ impl Backlog {
             return;
         }
         let remainder = self.0.get_or_insert_with(|| {
-            Box::new(Remainder { bytes: pool.free.pop().unwrap_or_default(), sent: 0 })
+            Box::new(Remainder { bytes: pool.free.pop().unwrap_or_default(), sent: 0, tls: None })
         });
-        // Of a socket that takes a little at a time and never all, what it took must not stay.
-        if remainder.sent > remainder.bytes.len() / 2 {
-            remainder.bytes.drain(..std::mem::take(&mut remainder.sent));
-        }
+        remainder.forget_sent();
         remainder.bytes.extend_from_slice(bytes);
     }
 
@@ -59,12 +88,24 @@ impl Backlog {
 
     /// Nobody wants the bytes any more.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
-        if let Some(remainder) = self.0.take() {
-            let mut bytes = remainder.bytes;
-            if pool.free.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
-                bytes.clear();
-                pool.free.push(bytes);
-            }
+        let Some(remainder) = &mut self.0 else { return };
+        let mut bytes = std::mem::take(&mut remainder.bytes);
+        remainder.sent = 0;
+        if remainder.tls.is_none() {
+            self.0 = None;
+        }
+        if pool.free.len() < POOLED_MAX && (1..=POOLED_BYTES_MAX).contains(&bytes.capacity()) {
+            bytes.clear();
+            pool.free.push(bytes);
+        }
+    }
+}
+
+impl Remainder {
+    /// Of a socket that takes a little at a time and never all, what it took must not stay.
+    fn forget_sent(&mut self) {
+        if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..std::mem::take(&mut self.sent));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::engine::{Address, Dialect, reply, request};
+use crate::tls::{Channel, Connector};
 use crate::wire::http::{Expect, ReplyReader};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,7 +12,7 @@ use std::time::Duration;
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the engine speaks, or one sentence that says why that is not known.
-pub(super) fn ask(address: &Address) -> Result<Dialect, String> {
+pub(super) fn ask(address: &Address, connector: Option<&Connector>) -> Result<Dialect, String> {
     match address {
         Address::Unix(path) => UnixStream::connect(path)
             .and_then(|stream| {
@@ -22,6 +23,13 @@ pub(super) fn ask(address: &Address) -> Result<Dialect, String> {
             .map_err(|error| error.to_string())
             .and_then(ping),
         Address::Tcp { host, port } => connect(host, *port).map_err(|error| error.to_string()).and_then(ping),
+        Address::Tls { host, port } => {
+            let connector = connector.ok_or("TLS is not prepared")?;
+            let stream = connect(host, *port).map_err(|error| error.to_string())?;
+            let mut out = Vec::new();
+            let session = connector.connect(host, &mut out)?;
+            ping(Channel::sealed(stream, session, out))
+        }
     }
 }
 
@@ -46,7 +54,10 @@ fn ping(mut stream: impl Read + Write) -> Result<Dialect, String> {
         ReplyReader::new("GET", Expect::Whole, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX);
     let mut buffer = [0; 4096];
     loop {
-        let count = stream.read(&mut buffer).map_err(|error| error.to_string())?;
+        let count = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|error| error.to_string())?,
+        };
         let reply = if count == 0 {
             Some(reader.finish_at_eof().map_err(|error| error.to_string())?)
         } else {

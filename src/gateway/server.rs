@@ -1,6 +1,7 @@
 //! All loops of a process: they share the port, and are started and ended together.
 
 use super::buffers::Pool;
+use super::certificates::{Connectors, Own};
 use super::endpoint::Resolver;
 use super::listener::Listener;
 use super::peers::Peers;
@@ -25,6 +26,7 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     wakers: Vec<Waker>,
     loops: Vec<JoinHandle<io::Result<()>>>,
+    own: Option<Own>,
 }
 
 impl Server {
@@ -41,6 +43,8 @@ impl Server {
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
         }
+        let connectors = Connectors::read(&config.tls, &config.settings.peers).map_err(io::Error::other)?;
+        let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
@@ -49,6 +53,7 @@ impl Server {
             stopping: Arc::new(AtomicBool::new(false)),
             wakers: Vec::new(),
             loops: Vec::new(),
+            own: own.clone(),
         };
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
@@ -59,6 +64,7 @@ impl Server {
             let listener = Listener::new(poll.registry(), socket, LISTENER)?;
             let mut gateway = Gateway {
                 listener,
+                own: own.clone(),
                 poll,
                 began: Instant::now(),
                 now: 0,
@@ -69,7 +75,7 @@ impl Server {
                 engines: config.settings.peers.table(),
                 entries: Slab::new(),
                 wheel: Wheel::new(0),
-                peers: Peers::new(resolver.clone(), call_token),
+                peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
                 text: Vec::new(),
@@ -92,7 +98,7 @@ impl Server {
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for engine in engines {
-                match probe::ask(&engine) {
+                match probe::ask(&engine, connectors.engines.as_ref()) {
                     Ok(dialect) => {
                         let kind = if dialect.podman { "Podman" } else { "Docker" };
                         log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
@@ -111,6 +117,16 @@ impl Server {
     /// Where it listens; the port is the true one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the gateway's own certificate and key again. New connections go by them; where they cannot be used, what was
+    /// stays, and the log says so.
+    pub fn reload(&self) {
+        match self.own.as_ref().map(Own::read_again) {
+            None => {}
+            Some(Ok(())) => log::info!("the certificate and its key are read again"),
+            Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
+        }
     }
 
     /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.

@@ -316,6 +316,19 @@ impl Session {
         }
     }
 
+    /// The engine at which it is being opened.
+    pub fn opens_at(&self) -> Option<EngineId> {
+        match &self.state {
+            State::Opening(state) => state.engine(),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => None,
+        }
+    }
+
     /// Bytes of the client arrived in `buffer[range]`; all of them are consumed.
     pub fn client_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
         match &self.state {
