@@ -7,9 +7,9 @@ pub mod buffers;
 mod listener;
 mod probe;
 mod server;
-mod slab;
+pub mod slab;
 pub mod socket;
-mod timer;
+pub mod timer;
 mod upstream;
 
 pub use server::Server;
