@@ -3,8 +3,8 @@
 use crate::Harness;
 use crate::frames::client_frame;
 use crate::messages;
-use entry::config::{self, Settings};
-use entry::engine::Dialect;
+use entry::config::{self, Peers, Settings};
+use entry::engine::{Address, Engines};
 use entry::session::{Context, Effect, Lane, Millis, Session, SessionId};
 use entry::wire::message::{Codec, Hello, RequestMessage, RequestType};
 use entry::wire::stdcopy::{Stream, frame_header};
@@ -74,7 +74,7 @@ fn ping(codec: Codec, tty: bool) -> impl FnMut() {
 struct Visit {
     session: Session,
     settings: Settings,
-    dialect: Option<Dialect>,
+    engines: Engines,
     now: Millis,
     buffer: Vec<u8>,
     to_client: Lane,
@@ -85,10 +85,12 @@ struct Visit {
 
 impl Visit {
     fn open(codec: Codec, tty: bool) -> Self {
+        let engine = Address::parse("unix:///engine.sock").expect("an address");
+        let settings = Settings { peers: Peers::one(engine), ..Settings::default() };
         let mut visit = Visit {
             session: Session::new(SessionId { boot: 1, number: 1 }, 0),
-            settings: Settings::default(),
-            dialect: None,
+            engines: settings.peers.table(),
+            settings,
             now: 0,
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
             to_client: Lane::default(),
@@ -117,9 +119,9 @@ impl Visit {
                 visit.client(&client_frame(2, &message.encode_to_vec()));
             }
         }
-        assert!(matches!(visit.effects[..], [Effect::ConnectEngine]), "{:?}", visit.effects);
+        assert!(matches!(visit.effects[..], [Effect::ConnectEngine(_)]), "{:?}", visit.effects);
         visit.step(|session, cx, _| session.engine_connected(cx));
-        while visit.session.wants_engine_leg() {
+        while !visit.to_engine.is_empty() {
             let asked = String::from_utf8(visit.said_to_engine()).expect("a request");
             let reply = answer(asked.lines().next().unwrap_or_default());
             visit.engine(reply.as_bytes());
@@ -155,7 +157,7 @@ impl Visit {
         let mut cx = Context {
             now: self.now,
             settings: &self.settings,
-            dialect: &mut self.dialect,
+            engines: &mut self.engines,
             client_backlog: 0,
             to_client: &mut self.to_client,
             to_engine: &mut self.to_engine,
