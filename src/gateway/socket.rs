@@ -358,6 +358,13 @@ impl Leg {
 
     /// Ends the leg; its buffer goes back.
     pub fn close(mut self, registry: &Registry, pool: &mut Pool) {
+        if let Some((tls, out)) = self.backlog.tls()
+            && !self.deaf
+        {
+            tls.finish(out);
+            // What the socket does not take now is said to nobody.
+            let _ = self.socket.write(self.backlog.as_bytes());
+        }
         self.backlog.clear(pool);
         // Closing deregisters too, but not while somebody else holds a copy of the descriptor.
         let _ = registry.deregister(self.socket.source());

@@ -27,7 +27,7 @@ fn url(service: &Fake) -> String {
     service.url.replace("tcp://", "http://")
 }
 
-fn pods(container: &str) -> String {
+pub(crate) fn pods(container: &str) -> String {
     let node = json!({ "ContainerId": container, "NodeIp": "10.0.0.1", "NodeName": "n1" });
     json!({ "demo.web.shell": { "PodInfos": [{ "InstanceNo": 1, "ContainerInfos": [node] }] } }).to_string()
 }

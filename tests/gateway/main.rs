@@ -4,6 +4,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
 mod attach;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod client;
 mod codecs;
 mod crowd;
@@ -18,3 +20,4 @@ mod raw;
 mod rules;
 mod stalls;
 mod support;
+mod tls;

@@ -5,7 +5,7 @@ use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -57,18 +57,37 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// In front of an engine; every container may be entered by name.
     pub(crate) fn before(engine: &str) -> Gateway {
-        Gateway::with(Settings {
-            peers: Peers::one(Address::parse(engine).unwrap()),
-            allow_container: ContainerRule::new(vec!["*".to_owned()]),
-            ..Settings::default()
-        })
+        Gateway::over_tls(engine, TlsFiles::default())
+    }
+
+    /// The same, with these files where TLS is spoken.
+    pub(crate) fn over_tls(engine: &str, tls: TlsFiles) -> Gateway {
+        Gateway::start(Gateway::settings(engine), tls).unwrap()
     }
 
     pub(crate) fn with(settings: Settings) -> Gateway {
+        Gateway::start(settings, TlsFiles::default()).unwrap()
+    }
+
+    pub(crate) fn start(settings: Settings, tls: TlsFiles) -> io::Result<Gateway> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, tls: TlsFiles::default(), settings };
-        let server = Server::start(&config).unwrap();
-        Gateway { address: server.address(), server: Some(server) }
+        let config = Config { listen, workers: 1, demo: false, tls, settings };
+        let server = Server::start(&config)?;
+        Ok(Gateway { address: server.address(), server: Some(server) })
+    }
+
+    /// Those of a gateway in front of this engine, with every container open.
+    pub(crate) fn settings(engine: &str) -> Settings {
+        Settings {
+            peers: Peers::one(Address::parse(engine).unwrap()),
+            allow_container: ContainerRule::new(vec!["*".to_owned()]),
+            ..Settings::default()
+        }
+    }
+
+    /// Reads its certificate again, as SIGHUP does.
+    pub(crate) fn reload(&self) {
+        self.server.as_ref().unwrap().reload();
     }
 
     /// Ends it as SIGTERM would, and waits for the end.
