@@ -9,9 +9,9 @@ mod listener;
 mod peers;
 mod probe;
 mod server;
-mod slab;
+pub mod slab;
 pub mod socket;
-mod timer;
+pub mod timer;
 mod upstream;
 
 pub use server::Server;
