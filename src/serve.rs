@@ -1,21 +1,21 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::config::{Config, Peers, SERVE_HELP, Wish, parse_serve};
+use crate::config::{Config, Peers, Surroundings, Wish, parse, serve_help};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let config = match parse_serve(arguments, std::env::var("DOCKER_HOST").ok()) {
-        Ok(Wish::Serve(config)) => *config,
+    let config = match parse("serve", arguments, &Surroundings::of_process()) {
+        Ok(Wish::Do(config)) => *config,
         Ok(Wish::Help) => {
-            let _ = io::stdout().write_all(SERVE_HELP.as_bytes());
+            let _ = io::stdout().write_all(serve_help().as_bytes());
             return 0;
         }
         Err(mistake) => {
@@ -36,7 +36,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn serve(config: &Config) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut config = config.clone();
     let demo = config.demo.then(|| DemoEngine::start(DemoOptions::default())).transpose()?;
     if let Some(demo) = &demo {
@@ -46,8 +46,13 @@ fn serve(config: &Config) -> io::Result<()> {
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
-    if let Some(signal) = signals.forever().next() {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            server.reload();
+            continue;
+        }
         log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
+        break;
     }
     server.stop()?;
     drop(demo);

@@ -46,8 +46,6 @@ pub enum AddressError {
     NoScheme,
     /// A scheme that Docker's own client knows and Entry does not speak (`ssh://`, `npipe://`, `fd://`…).
     Scheme,
-    /// Plain `tcp://` to the port of TLS.
-    TlsPort,
     /// A unix socket without an absolute path of 1 to [`UNIX_PATH_BYTES_MAX`] bytes.
     UnixPath,
     /// No host, or one that is neither a name nor an IP address.
@@ -70,25 +68,17 @@ impl Address {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;
         match scheme.to_ascii_lowercase().as_str() {
             "unix" => unix(rest),
-            "tcp" | "http" => match authority(rest, PLAIN_PORT)? {
-                (_, TLS_PORT) => Err(AddressError::TlsPort),
-                (host, port) => Ok(Address::Tcp { host, port }),
-            },
+            "tcp" | "http" => authority(rest, PLAIN_PORT).map(|(host, port)| Address::Tcp { host, port }),
             "https" => authority(rest, TLS_PORT).map(|(host, port)| Address::Tls { host, port }),
             _ => Err(AddressError::Scheme),
         }
     }
 
-    /// The same as Docker's own client reads it where `DOCKER_TLS_VERIFY` is set: `tcp://` is over TLS.
-    ///
-    /// # Errors
-    /// As [`Address::parse`].
-    pub fn parse_verified(url: &str) -> Result<Address, AddressError> {
-        match url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tcp") => {
-                Address::parse(&format!("https://{rest}"))
-            }
-            Some(_) | None => Address::parse(url),
+    /// The same host over TLS. A unix socket stays what it is.
+    pub fn over_tls(self) -> Address {
+        match self {
+            Address::Tcp { host, port } => Address::Tls { host, port },
+            other @ (Address::Unix(_) | Address::Tls { .. }) => other,
         }
     }
 
@@ -123,10 +113,6 @@ impl fmt::Display for AddressError {
                 "an engine's address starts with unix:// or tcp://, as in unix:///var/run/docker.sock"
             }
             AddressError::Scheme => "ssh://, npipe:// and the like are not supported; use unix:// or tcp://",
-            AddressError::TlsPort => {
-                "at port 2376 engines speak TLS: name the directory of its certificates with --engine-cert-path (or \
-                 DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH)"
-            }
             AddressError::UnixPath => {
                 "unix:// needs an absolute path of at most 107 bytes, as in unix:///var/run/docker.sock"
             }
@@ -240,26 +226,9 @@ mod tests {
         ] {
             assert_eq!(Address::parse(url), Ok(address.clone()), "{url}");
             assert_eq!(address.to_string(), back);
-            assert_eq!(Address::parse(back), Ok(address), "{back}");
+            assert_eq!(Address::parse(back), Ok(address.clone()), "{back}");
+            assert_eq!(address.over_tls().to_string(), back.replace("tcp://", "https://"));
         }
-    }
-
-    #[test]
-    fn docker_s_own_way_to_say_tls() {
-        for (url, back) in [
-            ("tcp://docker:2376", "https://docker:2376"),
-            ("TCP://docker", "https://docker:2376"),
-            ("tcp://docker:2375", "https://docker:2375"),
-            ("http://docker", "tcp://docker:2375"),
-            ("unix:///x", "unix:///x"),
-        ] {
-            assert_eq!(
-                Address::parse_verified(url).map(|address| address.to_string()),
-                Ok(back.to_owned()),
-                "{url}"
-            );
-        }
-        assert_eq!(Address::parse_verified("docker"), Err(AddressError::NoScheme));
     }
 
     #[test]
@@ -272,7 +241,6 @@ mod tests {
             ("ssh://root@host", AddressError::Scheme),
             ("npipe:////./pipe/docker_engine", AddressError::Scheme),
             ("fd://", AddressError::Scheme),
-            ("tcp://host:2376", AddressError::TlsPort),
             ("https://host:2376/v1.41", AddressError::Rest),
             ("unix://", AddressError::UnixPath),
             ("unix:///", AddressError::UnixPath),

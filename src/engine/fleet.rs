@@ -57,6 +57,16 @@ impl NodeTemplate {
         }
     }
 
+    /// The same over TLS.
+    pub fn over_tls(self) -> NodeTemplate {
+        match self.0.split_once("://") {
+            Some((scheme, rest)) if !scheme.eq_ignore_ascii_case("https") => {
+                NodeTemplate(format!("https://{rest}"))
+            }
+            Some(_) | None => self,
+        }
+    }
+
     /// The address of a node's engine; None where the node is neither a host's name nor an IP address.
     pub fn fill(&self, node: &str) -> Option<Address> {
         let node = match node.contains(':') {

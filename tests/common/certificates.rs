@@ -11,8 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned, SupportedProtocolVersion,
 };
 use std::fs;
 use std::net::TcpStream;
@@ -107,14 +107,16 @@ impl Authority {
         stream: TcpStream,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Accepted {
-        let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
         self.serve(config.with_no_client_auth(), name, stream)
     }
 
     /// The same, for clients with a certificate of this authority.
     pub(crate) fn accept_known(&self, name: &str, stream: TcpStream) -> Accepted {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider());
-        let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
         self.serve(config.with_client_cert_verifier(verifier.build().unwrap()), name, stream)
     }
 

@@ -98,7 +98,6 @@ impl Client {
         client.socket.send(Message::text(hello)).unwrap();
         client
     }
-
 }
 
 impl<S: Read + Write> Client<S> {
