@@ -504,7 +504,9 @@ impl Gateway {
                 {
                     log::info!("the engine at {} is back", link.endpoint.address());
                 }
-                log::info!("session {id}: opened in container {container} after {after} ms");
+                let name = self.engines.name(*engine);
+                let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
+                log::info!("session {id}: opened in container {container}{of} after {after} ms");
             }
             Told::Ended { outcome } => log::info!("session {id}: ended, {}: {outcome}", outcome.label()),
             Told::Warning(text) => log::warn!("session {id}: {text}"),
