@@ -219,11 +219,11 @@ impl Draft {
         if self.demo && names_engines {
             return Err("--demo brings its own engine: leave --engine away".to_owned());
         }
-        let mut settings = Settings::default();
-        settings.peers = match names_engines {
+        let peers = match names_engines {
             true => Peers { node_template: self.node_template, ..named(self.engines)? },
             false => Peers::one(default_engine(surroundings)?),
         };
+        let mut settings = Settings { peers, ..Settings::default() };
         let ways = if self.ways.is_empty() { vec![WayWish::Labels] } else { self.ways };
         let asks_engines = ways.iter().any(|way| matches!(way, WayWish::Labels | WayWish::Swarm));
         if settings.peers.engines.is_empty() && asks_engines {

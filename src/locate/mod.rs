@@ -191,4 +191,5 @@ impl Locator {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 mod tests;
