@@ -17,6 +17,7 @@ pub use server::Server;
 use crate::config::{self, Settings};
 use crate::engine::{Address, Dialect};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::sys;
 use crate::wire::http::Reply;
 use buffers::Pool;
 use listener::Listener;
@@ -149,6 +150,8 @@ struct Gateway {
     connect_at: Millis,
     dying: Vec<Key>,
     fired: Vec<u32>,
+    /// The most sessions since memory was last given back.
+    crowd: usize,
     stopping: Arc<AtomicBool>,
     stop_at: Option<Millis>,
 }
@@ -200,7 +203,7 @@ impl Gateway {
         self.settle();
 
         self.connect_waiting();
-        self.upstream.timer(self.poll.registry(), &mut self.pool, self.now);
+        self.upstream.timer(&mut self.pool, self.now);
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(self.now, &mut fired);
         for index in fired.drain(..) {
@@ -220,6 +223,7 @@ impl Gateway {
         for key in std::mem::take(&mut self.dying) {
             self.free(key);
         }
+        self.return_memory();
         match self.stop_at {
             None => self.accept(),
             Some(at) if self.entries.len() == 0 || self.now >= at => return true,
@@ -239,8 +243,8 @@ impl Gateway {
         match token.0 & ((1 << KIND_BITS) - 1) {
             KIND_CALL => {
                 let place = token.0 >> KIND_BITS;
-                let Gateway { upstream, poll, pool, buffer, .. } = self;
-                upstream.event(place, event, poll.registry(), pool, buffer, self.now);
+                let Gateway { upstream, pool, buffer, .. } = self;
+                upstream.event(place, event, pool, buffer, self.now);
             }
             KIND_OWN if token == LISTENER => self.listener.readable = true,
             // The waker only ends the sleep.
@@ -421,7 +425,6 @@ impl Gateway {
 
     fn perform(&mut self, key: Key, effect: Effect) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let registry = self.poll.registry();
         match effect {
             // Nobody overtakes those who wait already.
             Effect::ConnectEngine if !self.connecting.is_empty() => self.connecting.push_back(key),
@@ -433,7 +436,7 @@ impl Gateway {
             }
             Effect::CloseEngine => {
                 if let Some(leg) = entry.engine.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Call { call, request } => self.upstream.submit(key, call, request, self.now),
@@ -445,7 +448,7 @@ impl Gateway {
             }
             Effect::CloseClient => {
                 if let Some(leg) = entry.client.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Tell(told) => {
@@ -515,8 +518,20 @@ impl Gateway {
         if let Some(entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
             for leg in [entry.client, entry.engine].into_iter().flatten() {
-                leg.close(self.poll.registry(), &mut self.pool);
+                leg.close(&mut self.pool);
             }
+        }
+    }
+
+    /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
+    /// allocator has to look through all that it has.
+    fn return_memory(&mut self) {
+        let here = self.entries.len();
+        self.crowd = self.crowd.max(here);
+        if self.crowd - here >= config::CROWD_SESSIONS_MIN && here <= self.crowd / 2 {
+            self.crowd = here;
+            self.pool.clear();
+            sys::return_freed_memory();
         }
     }
 

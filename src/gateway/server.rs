@@ -85,6 +85,7 @@ impl Server {
                 connect_at: 0,
                 dying: Vec::new(),
                 fired: Vec::new(),
+                crowd: 0,
                 stopping: server.stopping.clone(),
                 stop_at: None,
             };
