@@ -109,6 +109,16 @@ pub enum Outcome {
     ShuttingDown,
     /// A fault of ours.
     Bug,
+    /// Whoever decides who may enter could not be asked, so nobody is let in.
+    AccessUnavailable {
+        /// What happened.
+        detail: String,
+    },
+    /// The session had been let in, and now it may not stay.
+    AccessEnded {
+        /// What ended it.
+        detail: String,
+    },
 }
 
 /// The colour that LAIN's texts have always had.
@@ -137,6 +147,8 @@ impl Outcome {
             Outcome::Refused { .. } => 15,
             Outcome::ShuttingDown => 16,
             Outcome::Bug => 17,
+            Outcome::AccessUnavailable { .. } => 18,
+            Outcome::AccessEnded { .. } => 19,
         }
     }
 
@@ -160,6 +172,8 @@ impl Outcome {
             Outcome::Refused { .. } => "refused",
             Outcome::ShuttingDown => "shutting_down",
             Outcome::Bug => "bug",
+            Outcome::AccessUnavailable { .. } => "access_unavailable",
+            Outcome::AccessEnded { .. } => "access_ended",
         }
     }
 
@@ -174,7 +188,7 @@ impl Outcome {
             Outcome::ContainerStopped { .. } => 4137,
             Outcome::ContainerRemoved => 4410,
             Outcome::ContainerPaused => 4423,
-            Outcome::EngineUnavailable { .. } => 1013,
+            Outcome::EngineUnavailable { .. } | Outcome::AccessUnavailable { .. } => 1013,
             Outcome::EngineLost { .. } => 4502,
             Outcome::TimedOut { .. } => 4408,
             Outcome::ProtocolError { close_code, .. } => *close_code,
@@ -182,6 +196,7 @@ impl Outcome {
             Outcome::Refused { .. } => 1008,
             Outcome::ShuttingDown => 1012,
             Outcome::Bug => 1011,
+            Outcome::AccessEnded { .. } => 4403,
         }
     }
 
@@ -211,7 +226,9 @@ impl Outcome {
             | Outcome::BadRequest { .. }
             | Outcome::Refused { .. }
             | Outcome::ShuttingDown
-            | Outcome::Bug => 125,
+            | Outcome::Bug
+            | Outcome::AccessUnavailable { .. }
+            | Outcome::AccessEnded { .. } => 125,
         }
     }
 
@@ -226,7 +243,7 @@ impl Outcome {
                 format!("{GREEN}>>> You quit the container safely.{PLAIN}")
             }
             Outcome::ContainerNotFound { .. } => self.red("Container is not found."),
-            Outcome::Refused { .. } => self.red("Authorization failed."),
+            Outcome::Refused { .. } | Outcome::AccessUnavailable { .. } => self.red("Authorization failed."),
             Outcome::CouldNotStart { .. }
             | Outcome::ContainerNotRunning { .. }
             | Outcome::EngineUnavailable { .. }
@@ -238,7 +255,8 @@ impl Outcome {
             | Outcome::EngineLost { .. }
             | Outcome::ProtocolError { .. }
             | Outcome::ShuttingDown
-            | Outcome::Bug => format!("{RED}>>> {self}{PLAIN}"),
+            | Outcome::Bug
+            | Outcome::AccessEnded { .. } => format!("{RED}>>> {self}{PLAIN}"),
         }
     }
 
@@ -289,6 +307,8 @@ impl fmt::Display for Outcome {
             Outcome::ProtocolError { detail, .. } => write!(f, "Protocol error: {detail}."),
             Outcome::ShuttingDown => f.write_str("The gateway is shutting down; enter again."),
             Outcome::Bug => f.write_str("Entry has a bug; its log says more."),
+            Outcome::AccessUnavailable { detail } => write!(f, "Access service unavailable: {detail}"),
+            Outcome::AccessEnded { detail } => write!(f, "Access has ended: {detail}"),
         }
     }
 }
@@ -311,6 +331,11 @@ mod tests {
                 Outcome::Refused { detail: "x".into() },
                 Action::Enter,
                 "\x1b[31m>>> Authorization failed.\x1b[0m x",
+            ),
+            (
+                Outcome::AccessUnavailable { detail: "x".into() },
+                Action::Enter,
+                "\x1b[31m>>> Authorization failed.\x1b[0m Access service unavailable: x",
             ),
             (
                 Outcome::BadRequest { detail: "x".into() },
@@ -338,6 +363,8 @@ mod tests {
             Outcome::EngineLost { detail: String::new() },
             Outcome::ShuttingDown,
             Outcome::Bug,
+            Outcome::AccessUnavailable { detail: String::new() },
+            Outcome::AccessEnded { detail: String::new() },
         ];
         assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
         assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);

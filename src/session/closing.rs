@@ -379,6 +379,8 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::BadRequest { .. }
         | Outcome::Refused { .. }
         | Outcome::ShuttingDown
-        | Outcome::Bug => true,
+        | Outcome::Bug
+        | Outcome::AccessUnavailable { .. }
+        | Outcome::AccessEnded { .. } => true,
     }
 }
