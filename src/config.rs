@@ -90,6 +90,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const HEADROOM_BYTES: usize = 32;
 /// How much one leg may move in a turn before the others get theirs.
 pub const TURN_BYTES: usize = 4 * READ_BYTES;
+/// Timers that one turn serves: a keystroke waits for so many PINGs at most.
+pub const TIMERS_PER_TURN: usize = 16;
 /// Connections that one turn accepts.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when descriptors have run out.
@@ -117,6 +119,12 @@ pub fn first_ping_at(now: u64, number: u64) -> u64 {
     // A multiplicative hash, since sessions are numbered one after another.
     let spread = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % (half - PING_SLOT_MILLISECONDS);
     (now + half + spread).next_multiple_of(PING_SLOT_MILLISECONDS)
+}
+
+/// How far the clock of a loop is ahead of the first one's, so that loops do not send their PINGs at the same moment,
+/// when they would hold all processors.
+pub fn loop_phase_milliseconds(number: usize, loops: usize) -> u64 {
+    PING_SLOT_MILLISECONDS * number as u64 / loops.max(1) as u64
 }
 
 /// Which containers may be entered by name or id.

@@ -149,6 +149,7 @@ struct Gateway {
     /// When the first of them tries again.
     connect_at: Millis,
     dying: Vec<Key>,
+    /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
     /// The most sessions since memory was last given back.
     crowd: usize,
@@ -180,7 +181,7 @@ impl Gateway {
 
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.fired.is_empty() {
             return Some(Duration::ZERO);
         }
         let retry = (!self.connecting.is_empty()).then_some(self.connect_at);
@@ -204,9 +205,10 @@ impl Gateway {
 
         self.connect_waiting();
         self.upstream.timer(&mut self.pool, self.now);
-        let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.advance(self.now, &mut fired);
-        for index in fired.drain(..) {
+        self.wheel.advance(self.now, &mut self.fired);
+        for _ in 0..config::TIMERS_PER_TURN {
+            let Some(index) = self.fired.pop() else { break };
+            // Whoever took the slot meanwhile is asked early, which does no harm.
             if let Some(key) = self.entries.key_at(index) {
                 if let Some(entry) = self.entries.get_mut(key) {
                     entry.armed = Millis::MAX;
@@ -214,7 +216,6 @@ impl Gateway {
                 self.step(key, Input::Timer);
             }
         }
-        self.fired = fired;
         if self.stopping.load(Ordering::Relaxed) && self.stop_at.is_none() {
             self.begin_stopping();
         }

@@ -50,6 +50,7 @@ impl Server {
             wakers: Vec::new(),
             loops: Vec::new(),
         };
+        let began = Instant::now();
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
             let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
@@ -60,7 +61,7 @@ impl Server {
             let mut gateway = Gateway {
                 listener,
                 poll,
-                began: Instant::now(),
+                began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
                 boot,
