@@ -7,11 +7,12 @@
 //! | [`gateway`] | the loop: sockets, the clock, buffers | – |
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
-//! [`outcome`], [`sys`] (the only unsafe code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
+//! bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod client;
 pub mod config;
@@ -22,6 +23,8 @@ pub mod locate;
 pub mod logging;
 pub mod outcome;
 pub mod serve;
+pub mod service;
 pub mod session;
 pub mod sys;
+pub mod tls;
 pub mod wire;

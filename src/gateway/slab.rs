@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 /// Names an entry for as long as it lives, and nothing afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
+pub struct Key {
     pub(super) index: u32,
     pub(super) generation: u32,
 }
@@ -13,7 +13,7 @@ pub(super) struct Key {
 /// Entries by key. The lowest free slot is taken first and free slots at the end are given up, so that the memory of
 /// many follows when they are gone.
 #[derive(Debug)]
-pub(super) struct Slab<T> {
+pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     /// Every free slot, and some that have been given up or taken since: who takes one looks.
     free: BinaryHeap<Reverse<u32>>,
@@ -31,12 +31,20 @@ struct Slot<T> {
 /// Slots that are kept in any case.
 const SLOTS_KEPT: usize = 64;
 
-impl<T> Slab<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
         Slab { slots: Vec::new(), free: BinaryHeap::new(), len: 0, generation: 0 }
     }
+}
 
-    pub(super) fn insert(&mut self, entry: T) -> Key {
+impl<T> Slab<T> {
+    /// No entries.
+    pub fn new() -> Self {
+        Slab::default()
+    }
+
+    /// Puts an entry into the lowest free slot, or a new one.
+    pub fn insert(&mut self, entry: T) -> Key {
         self.generation = self.generation.wrapping_add(1);
         self.len += 1;
         let slot = Slot { generation: self.generation, entry: Some(entry) };
@@ -54,12 +62,14 @@ impl<T> Slab<T> {
         Key { index, generation: self.generation }
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    /// The entry, while it lives.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation == key.generation { slot.entry.as_mut() } else { None }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    /// Takes the entry out; its key finds nothing from now on.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
@@ -85,12 +95,13 @@ impl<T> Slab<T> {
     }
 
     /// The key of whatever is in a slot now.
-    pub(super) fn key_at(&self, index: u32) -> Option<Key> {
+    pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.entry.as_ref().map(|_| Key { index, generation: slot.generation })
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+    /// The keys of all entries, by slot.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         (0..)
             .zip(&self.slots)
             .filter(|(_, slot)| slot.entry.is_some())
