@@ -1,12 +1,22 @@
-//! Flags and environment → a valid configuration; every default and every limit, with its unit in its name.
+//! What Entry goes by: every limit, with its unit in its name, and the values that a configuration comes down to.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | this one | limits, and the settings as values |
+//! | [`options`] | the table of options: flags, environment and file → a valid configuration, and the help |
+//! | `sources` | where a value stands, which of several counts, what is wrong with it |
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
-use crate::engine::{Address, Engines, NamedEngine, NodeTemplate, is_container_name};
-use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
-use crate::service::{Service, ServiceId};
-use lexopt::prelude::{Long, Short, Value, ValueExt};
-use std::ffi::OsString;
+pub mod options;
+mod sources;
+
+pub use options::{Wish, parse, serve_help};
+pub use sources::Surroundings;
+
+use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
+use crate::locate::Locator;
+use crate::service::Service;
 use std::net::SocketAddr;
 
 // What a client may take: time.
@@ -254,219 +264,9 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// What `entry serve --help` prints.
-pub const SERVE_HELP: &str = "\
-Enter containers of a Docker Engine over WebSocket.
-
-Usage: entry serve [OPTIONS]
-
-  --listen ADDR:PORT        where clients connect; port 0 takes a free one  [127.0.0.1:8022]
-  --engine URL              unix:///path or tcp://host:port  [$DOCKER_HOST or unix:///var/run/docker.sock]
-  --workers N               event loops, each on its own thread  [one per core]
-  --demo                    serve this machine's own shell from an embedded engine; no Docker needed
-  --allow-container PATTERN containers that may be entered by name or id; * stands for anything; repeatable
-                            [none: only app, proc and instance]
-  --locate HOW              how app, proc and instance are found: labels (of the engine's containers), or
-                            lainlet=HOST:PORT (LAIN's service)  [labels]
-  --labels APP,PROC,INSTANCE  the container labels that name them, before Swarm's
-                            [com.docker.compose.project,com.docker.compose.service,com.docker.compose.container-number]
-  --attach-tail LINES       how many of the last lines /attach gives first  [100]
-  --paused-timeout SECONDS  how long a container may stay paused under a session that is used  [60]
-  -h, --help                this text
-
-Until access control is there, only loopback addresses can be listened on.
-";
-
-/// What a command line asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Do it.
-    Serve(Box<Config>),
-    /// Print the help.
-    Help,
-}
-
-/// Where a Docker Engine listens when nobody says otherwise.
-const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
-
-/// Reads the arguments of `entry serve`.
-///
-/// # Errors
-/// One sentence that says what is wrong and what to do.
-pub fn parse_serve(
-    arguments: impl IntoIterator<Item = OsString>,
-    docker_host: Option<String>,
-) -> Result<Wish, String> {
-    let mut listen = "127.0.0.1:8022".to_owned();
-    let mut engine = None;
-    let mut workers = None;
-    let mut demo = false;
-    let mut settings = Settings::default();
-    let mut patterns = Vec::new();
-    let mut schemes = Schemes::default();
-    let mut lainlet = None;
-
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
-        let value = |parser: &mut lexopt::Parser| -> Result<String, String> {
-            parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())
-        };
-        match argument {
-            Long("listen") => listen = value(&mut parser)?,
-            Long("engine") => engine = Some(value(&mut parser)?),
-            Long("workers") => workers = Some(number("--workers", &value(&mut parser)?, 1, 1024)?),
-            Long("demo") => demo = true,
-            Long("allow-container") => patterns.push(container_pattern(value(&mut parser)?)?),
-            Long("labels") => schemes = labels(&value(&mut parser)?)?,
-            Long("locate") => lainlet = locate(&value(&mut parser)?)?,
-            Long("attach-tail") => {
-                let lines = number("--attach-tail", &value(&mut parser)?, 0, 1_000_000)?;
-                settings.attach_tail_lines = u32::try_from(lines).unwrap_or(u32::MAX);
-            }
-            Long("paused-timeout") => {
-                let seconds = number("--paused-timeout", &value(&mut parser)?, 1, 86_400)?;
-                settings.paused_milliseconds_max = seconds * 1000;
-            }
-            Short('h') | Long("help") => return Ok(Wish::Help),
-            other @ (Short(_) | Long(_) | Value(_)) => {
-                return Err(format!("{}; see entry serve --help", other.unexpected()));
-            }
-        }
-    }
-    if demo && engine.is_some() {
-        return Err("--demo brings its own engine: leave --engine away".to_owned());
-    }
-    if demo && patterns.is_empty() {
-        patterns.push("demo".to_owned());
-    }
-    settings.allow_container = ContainerRule::new(patterns);
-    let engine = engine.or(docker_host.filter(|host| !host.is_empty() && !demo));
-    let engine = engine.as_deref().unwrap_or(DEFAULT_ENGINE);
-    settings.peers = Peers::one(
-        Address::parse(engine).map_err(|error| format!("the engine's address {engine}: {error}"))?,
-    );
-    settings.locator = Locator::new(match lainlet {
-        None => vec![Way::Labels(schemes)],
-        Some(lainlet) => {
-            settings.peers.services.push(lainlet);
-            vec![Way::Lainlet(ServiceId(0))]
-        }
-    });
-    let workers = match workers {
-        Some(workers) => usize::try_from(workers).unwrap_or(1),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, settings })))
-}
-
-fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
-    text.parse()
-        .ok()
-        .filter(|value| (least..=most).contains(value))
-        .ok_or_else(|| format!("{flag} takes a number from {least} to {most}, not {text:?}"))
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let text = text.replace("localhost:", "127.0.0.1:");
-    let address: SocketAddr = text.parse().map_err(|_| {
-        format!("--listen takes ADDRESS:PORT like 127.0.0.1:8022 or [::1]:8022, not {text:?}")
-    })?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "--listen {address} is refused: whoever reaches Entry may enter containers, and there is no access \
-             control yet. Listen on 127.0.0.1 or [::1], and let only people reach it who may enter (ssh -L, say)"
-        ));
-    }
-    Ok(address)
-}
-
-fn container_pattern(text: String) -> Result<String, String> {
-    let as_name = text.replace('*', "a");
-    if is_container_name(&as_name) {
-        Ok(text)
-    } else {
-        Err(format!(
-            "--allow-container takes a container's name, in which * stands for anything, not {text:?}"
-        ))
-    }
-}
-
-/// How targets are found: by lainlet, or (None) by labels.
-fn locate(text: &str) -> Result<Option<Service>, String> {
-    match text.split_once('=') {
-        None if text == "labels" => Ok(None),
-        Some(("lainlet", authority)) if !authority.contains('/') => {
-            Service::parse("lainlet", &format!("http://{authority}"), SERVICE_MILLISECONDS_MAX)
-                .map(Some)
-                .map_err(|error| format!("--locate {text}: {error}"))
-        }
-        Some(_) | None => Err(format!("--locate takes labels or lainlet=HOST:PORT, not {text:?}")),
-    }
-}
-
-fn labels(text: &str) -> Result<Schemes, String> {
-    let names: Vec<&str> = text.split(',').collect();
-    match names[..] {
-        [app, proc, instance] if !app.is_empty() && !proc.is_empty() => {
-            let labels = Labels { app: app.to_owned(), proc: proc.to_owned(), instance: instance.to_owned() };
-            Ok(Schemes::new(vec![Scheme::Labels(labels), Scheme::Swarm]))
-        }
-        _ => Err(format!(
-            "--labels takes three names of labels, like my.app,my.proc,my.instance, not {text:?}"
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<Config, String> {
-        let arguments = arguments.iter().map(OsString::from);
-        match parse_serve(arguments, Some("tcp://10.0.0.1:2375".to_owned()))? {
-            Wish::Serve(config) => Ok(*config),
-            Wish::Help => Err("help".to_owned()),
-        }
-    }
-
-    fn engine_of(config: &Config) -> String {
-        config.settings.peers.engines[0].address.to_string()
-    }
-
-    #[test]
-    fn defaults_and_flags() {
-        let config = parse(&[]).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:8022");
-        assert_eq!(engine_of(&config), "tcp://10.0.0.1:2375");
-        assert!(!config.settings.allow_container.permits_asking());
-        let config = parse(&["--engine", "unix:///x.sock", "--workers=3", "--listen", "[::1]:0"]).unwrap();
-        assert_eq!((engine_of(&config).as_str(), config.workers), ("unix:///x.sock", 3));
-        assert_eq!(config.settings.locator, Locator::default());
-        let config = parse(&["--locate", "lainlet=lainlet.lain:9001"]).unwrap();
-        assert_eq!(config.settings.locator, Locator::new(vec![Way::Lainlet(ServiceId(0))]));
-        assert_eq!(config.settings.peers.services[0].to_string(), "http://lainlet.lain:9001");
-    }
-
-    #[test]
-    fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 11] = [
-            (&["--listen", "0.0.0.0:8022"], "no access control yet"),
-            (&["--listen", "nonsense"], "ADDRESS:PORT"),
-            (&["--workers", "0"], "from 1 to 1024"),
-            (&["--engine", "ssh://host"], "the engine's address"),
-            (&["--demo", "--engine", "unix:///x"], "brings its own engine"),
-            (&["--labels", "a,b"], "three names"),
-            (&["--locate", "zookeeper"], "labels or lainlet=HOST:PORT"),
-            (&["--locate", "lainlet=http://x/"], "labels or lainlet=HOST:PORT"),
-            (&["--locate", "lainlet=:80"], "host's name"),
-            (&["--allow-container", "a b"], "container's name"),
-            (&["--frob"], "entry serve --help"),
-        ];
-        for (arguments, words) in table {
-            let error = parse(arguments).unwrap_err();
-            assert!(error.contains(words), "{arguments:?}: {error}");
-        }
-    }
 
     #[test]
     fn container_patterns() {
