@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl Server {
             wakers: Vec::new(),
             loops: Vec::new(),
         };
+        let began = Instant::now();
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
             let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
@@ -60,7 +61,7 @@ impl Server {
             let mut gateway = Gateway {
                 listener,
                 poll,
-                began: Instant::now(),
+                began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
                 boot,
@@ -80,6 +81,7 @@ impl Server {
                 ready: Vec::new(),
                 dying: Vec::new(),
                 fired: Vec::new(),
+                crowd: 0,
                 stopping: server.stopping.clone(),
                 stop_at: None,
             };
