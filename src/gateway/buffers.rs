@@ -14,6 +14,13 @@ pub struct Pool {
     free: Vec<Vec<u8>>,
 }
 
+impl Pool {
+    /// Gives up all empty buffers.
+    pub(super) fn clear(&mut self) {
+        self.free = Vec::new();
+    }
+}
+
 /// Bytes that wait for a socket. Costs one pointer while there are none, and no TLS.
 #[derive(Debug, Default)]
 pub(super) struct Backlog(Option<Box<Remainder>>);

@@ -20,6 +20,7 @@ pub use server::Server;
 use crate::config::{self, Settings};
 use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::sys;
 use crate::tls;
 use crate::wire::http::Reply;
 use buffers::Pool;
@@ -148,7 +149,10 @@ struct Gateway {
     /// Sessions with something to do in the next turn.
     ready: Vec<Key>,
     dying: Vec<Key>,
+    /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
+    /// The most sessions since memory was last given back.
+    crowd: usize,
     stopping: Arc<AtomicBool>,
     stop_at: Option<Millis>,
 }
@@ -168,6 +172,10 @@ impl Gateway {
             if self.turn(&events) {
                 return Ok(());
             }
+            if !self.fired.is_empty() {
+                // Sending PINGs to many takes a while, and whoever waits for this processor is moving a keystroke.
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -177,7 +185,7 @@ impl Gateway {
 
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.fired.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at];
@@ -198,10 +206,11 @@ impl Gateway {
         self.settle();
 
         self.connect_waiting();
-        self.peers.timer(self.poll.registry(), &mut self.pool, self.now);
-        let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.advance(self.now, &mut fired);
-        for index in fired.drain(..) {
+        self.peers.timer(&mut self.pool, self.now);
+        self.wheel.advance(self.now, &mut self.fired);
+        for _ in 0..config::TIMERS_PER_TURN {
+            let Some(index) = self.fired.pop() else { break };
+            // Whoever took the slot meanwhile is asked early, which does no harm.
             if let Some(key) = self.entries.key_at(index) {
                 if let Some(entry) = self.entries.get_mut(key) {
                     entry.armed = Millis::MAX;
@@ -209,7 +218,6 @@ impl Gateway {
                 self.step(key, Input::Timer);
             }
         }
-        self.fired = fired;
         if self.stopping.load(Ordering::Relaxed) && self.stop_at.is_none() {
             self.begin_stopping();
         }
@@ -218,6 +226,7 @@ impl Gateway {
         for key in std::mem::take(&mut self.dying) {
             self.free(key);
         }
+        self.return_memory();
         match self.stop_at {
             None => self.accept(),
             Some(at) if self.entries.len() == 0 || self.now >= at => return true,
@@ -238,8 +247,8 @@ impl Gateway {
             KIND_CALL => {
                 // As a session's: a place in the low half, whose it is in the high one.
                 let Key { index: place, generation: peer } = key_of(token);
-                let Gateway { peers, poll, pool, buffer, .. } = self;
-                peers.event((peer, place as usize), event, poll.registry(), pool, buffer, self.now);
+                let Gateway { peers, pool, buffer, .. } = self;
+                peers.event((peer, place as usize), event, pool, buffer, self.now);
             }
             KIND_OWN if token == LISTENER => self.listener.readable = true,
             // The waker only ends the sleep.
@@ -422,7 +431,6 @@ impl Gateway {
 
     fn perform(&mut self, key: Key, effect: Effect) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let registry = self.poll.registry();
         match effect {
             Effect::ConnectEngine(engine) => {
                 if !self.peers.waits_behind(key, engine) {
@@ -436,7 +444,7 @@ impl Gateway {
             }
             Effect::CloseEngine => {
                 if let Some(leg) = entry.engine.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Call { peer, call, request } => {
@@ -451,7 +459,7 @@ impl Gateway {
             }
             Effect::CloseClient => {
                 if let Some(leg) = entry.client.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Tell(told) => {
@@ -514,7 +522,9 @@ impl Gateway {
                 {
                     log::info!("the engine at {} is back", link.endpoint.address());
                 }
-                log::info!("session {id}: opened in container {container} after {after} ms");
+                let name = self.engines.name(*engine);
+                let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
+                log::info!("session {id}: opened in container {container}{of} after {after} ms");
             }
             Told::Ended { outcome } => log::info!("session {id}: ended, {}: {outcome}", outcome.label()),
             Told::Warning(text) => log::warn!("session {id}: {text}"),
@@ -525,8 +535,20 @@ impl Gateway {
         if let Some(entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
             for leg in [entry.client, entry.engine].into_iter().flatten() {
-                leg.close(self.poll.registry(), &mut self.pool);
+                leg.close(&mut self.pool);
             }
+        }
+    }
+
+    /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
+    /// allocator has to look through all that it has.
+    fn return_memory(&mut self) {
+        let here = self.entries.len();
+        self.crowd = self.crowd.max(here);
+        if self.crowd - here >= config::CROWD_SESSIONS_MIN && here <= self.crowd / 2 {
+            self.crowd = here;
+            self.pool.clear();
+            sys::return_freed_memory();
         }
     }
 

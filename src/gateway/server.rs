@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ impl Server {
             loops: Vec::new(),
             own: own.clone(),
         };
+        let began = Instant::now();
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
             let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
@@ -66,7 +67,7 @@ impl Server {
                 listener,
                 own: own.clone(),
                 poll,
-                began: Instant::now(),
+                began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
                 boot,
@@ -86,6 +87,7 @@ impl Server {
                 ready: Vec::new(),
                 dying: Vec::new(),
                 fired: Vec::new(),
+                crowd: 0,
                 stopping: server.stopping.clone(),
                 stop_at: None,
             };

@@ -63,7 +63,9 @@ pub(super) struct Manners {
     /// Who it is, in errors.
     who: String,
     connections_max: usize,
-    /// How many connections calls that can wait may take.
+    /// How many connections searches may take.
+    searches_max: usize,
+    /// How many connections each kind of calls that can wait may take.
     patient_max: usize,
     /// For the wait for a connection.
     wait_milliseconds_max: u64,
@@ -77,6 +79,7 @@ impl Manners {
         Manners {
             who: name.to_owned(),
             connections_max: config::CALL_CONNECTIONS_MAX,
+            searches_max: config::SEARCH_CALLS_MAX,
             patient_max: config::PATIENT_CALLS_MAX,
             wait_milliseconds_max: config::CALL_WAIT_MILLISECONDS_MAX,
             call_milliseconds_max: config::CALL_MILLISECONDS_MAX,
@@ -89,6 +92,7 @@ impl Manners {
         Manners {
             who: service.name.clone(),
             connections_max: config::SERVICE_CONNECTIONS_MAX,
+            searches_max: config::SERVICE_CONNECTIONS_MAX,
             patient_max: config::SERVICE_CONNECTIONS_MAX,
             wait_milliseconds_max: service.milliseconds_max,
             call_milliseconds_max: service.milliseconds_max,
@@ -169,8 +173,12 @@ impl Upstream {
     /// The first line in which somebody waits who may be served now.
     fn next_line(&self) -> Option<usize> {
         (0..LINES).find(|line| {
-            let waits = !self.waiting[*line].is_empty();
-            waits && (*line == ENDS || self.served(*line) < self.manners.patient_max)
+            let served_max = match *line {
+                ENDS => usize::MAX,
+                SEARCHES => self.manners.searches_max,
+                _ => self.manners.patient_max,
+            };
+            !self.waiting[*line].is_empty() && self.served(*line) < served_max
         })
     }
 
@@ -224,7 +232,6 @@ impl Upstream {
         &mut self,
         place: usize,
         event: &mio::event::Event,
-        registry: &Registry,
         pool: &mut Pool,
         scratch: &mut [u8],
         now: Millis,
@@ -232,7 +239,7 @@ impl Upstream {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some(Err(error)) = connection.leg.ready(event) {
             let trouble = self.unreachable(&error);
-            return self.fail(place, &trouble, registry, pool);
+            return self.fail(place, &trouble, pool);
         }
         if connection.leg.connecting {
             return;
@@ -243,11 +250,11 @@ impl Upstream {
             let count = match connection.leg.fill(scratch) {
                 Filled::Bytes(count) => count,
                 Filled::Blocked => continue,
-                Filled::Ended => return self.ended(place, registry, pool),
+                Filled::Ended => return self.ended(place, pool),
             };
             let Some((_, reader)) = &mut connection.current else {
                 // It spoke without being asked: it is of no use any more.
-                return self.drop_connection(place, registry, pool);
+                return self.drop_connection(place, pool);
             };
             connection.heard = true;
             match reader.feed(&scratch[..count]) {
@@ -259,11 +266,11 @@ impl Upstream {
                     connection.used = true;
                     connection.idle_since = now;
                     if !usable {
-                        return self.drop_connection(place, registry, pool);
+                        return self.drop_connection(place, pool);
                     }
                 }
                 Ok((_, None)) => {}
-                Err(error) => return self.fail(place, &error.to_string(), registry, pool),
+                Err(error) => return self.fail(place, &error.to_string(), pool),
             }
         }
         // What TLS answered; a broken connection shows when it is read.
@@ -279,11 +286,11 @@ impl Upstream {
     }
 
     /// The peer closed the connection.
-    fn ended(&mut self, place: usize, registry: &Registry, pool: &mut Pool) {
+    fn ended(&mut self, place: usize, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some(fault) = connection.leg.fault().cloned() {
             let trouble = self.unreachable(&fault);
-            return self.fail(place, &trouble, registry, pool);
+            return self.fail(place, &trouble, pool);
         }
         if let Some((mut waiting, mut reader)) = connection.current.take() {
             if connection.heard
@@ -298,20 +305,20 @@ impl Upstream {
                 self.finished.push((waiting.caller, waiting.call, Err(error)));
             }
         }
-        self.drop_connection(place, registry, pool);
+        self.drop_connection(place, pool);
     }
 
-    fn fail(&mut self, place: usize, trouble: &str, registry: &Registry, pool: &mut Pool) {
+    fn fail(&mut self, place: usize, trouble: &str, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some((waiting, _)) = connection.current.take() {
             self.finished.push((waiting.caller, waiting.call, Err(CallError(trouble.to_owned()))));
         }
-        self.drop_connection(place, registry, pool);
+        self.drop_connection(place, pool);
     }
 
-    fn drop_connection(&mut self, place: usize, registry: &Registry, pool: &mut Pool) {
+    fn drop_connection(&mut self, place: usize, pool: &mut Pool) {
         if let Some(connection) = self.connections.get_mut(place).and_then(Option::take) {
-            connection.leg.close(registry, pool);
+            connection.leg.close(pool);
         }
     }
 
@@ -337,7 +344,7 @@ impl Upstream {
     }
 
     /// Ends what took too long and what is idle for too long.
-    pub(super) fn timer(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
+    pub(super) fn timer(&mut self, pool: &mut Pool, now: Millis) {
         if self.rest_until <= now {
             self.rest_until = 0;
         }
@@ -352,12 +359,12 @@ impl Upstream {
         for place in 0..self.connections.len() {
             match &self.connections[place] {
                 Some(Connection { current: Some((waiting, _)), .. }) if waiting.deadline <= now => {
-                    self.fail(place, &timed_out.0, registry, pool);
+                    self.fail(place, &timed_out.0, pool);
                 }
                 Some(Connection { current: None, idle_since, .. })
                     if idle_since + config::CALL_IDLE_MILLISECONDS_MAX <= now =>
                 {
-                    self.drop_connection(place, registry, pool);
+                    self.drop_connection(place, pool);
                 }
                 Some(_) | None => {}
             }

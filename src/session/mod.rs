@@ -270,7 +270,7 @@ impl Session {
         let own = match &self.state {
             State::Upgrading(state) => state.deadline,
             State::Greeting(state) => state.deadline,
-            State::Opening(state) => state.deadline,
+            State::Opening(state) => state.deadline(),
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
@@ -450,7 +450,10 @@ impl Session {
     /// Time has passed; does what is due.
     pub fn timer(&mut self, cx: &mut Context<'_>) {
         if cx.now >= self.next_ping {
-            self.next_ping = cx.now + config::PING_INTERVAL_MILLISECONDS;
+            // From when it was due, and not from now, so that a little lateness does not add up; after a long sleep of the
+            // machine there is one PING and no pile of them.
+            let intervals = (cx.now - self.next_ping) / config::PING_INTERVAL_MILLISECONDS + 1;
+            self.next_ping += intervals * config::PING_INTERVAL_MILLISECONDS;
             self.ping(cx);
         }
         if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline) {
@@ -461,7 +464,7 @@ impl Session {
             State::Greeting(state) if cx.now >= state.deadline => {
                 self.end(cx, Outcome::TimedOut { waited_for: "the first message" });
             }
-            State::Opening(state) if cx.now >= state.deadline => self.opening_timed_out(cx),
+            State::Opening(state) if cx.now >= state.deadline() => self.opening_timed_out(cx),
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),

@@ -72,7 +72,7 @@ impl Session {
                 write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
                 self.action = action;
                 self.codec = codec;
-                self.next_ping = cx.now + config::first_ping_milliseconds(self.id.number);
+                self.next_ping = config::first_ping_at(cx.now, self.id.number);
                 match hello {
                     Some(hello) => self.begin_opening(cx, *hello),
                     None => {

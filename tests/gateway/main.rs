@@ -18,6 +18,7 @@ mod http;
 mod locate;
 mod raw;
 mod rules;
+mod several;
 mod stalls;
 mod support;
 mod tls;

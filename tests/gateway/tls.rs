@@ -470,7 +470,7 @@ fn a_service_over_tls() {
     let (directory, _) = cert_path(&authority, None);
     let engine = Fake::unix(usual);
     let script = |_: &Asked, connection: &mut Connection| {
-        connection.answer(200, "", &crate::locate::pods(CONTAINER));
+        connection.answer(200, "", &crate::locate::pods(CONTAINER, "10.0.0.1"));
         Then::Answered
     };
     let lainlet = Fake::tls("localhost", move |stream| authority.accept("lainlet", stream), script);
