@@ -601,3 +601,14 @@ impl Gateway {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_one_small_slot() {
+        assert!(size_of::<Entry>() <= 256, "{}", size_of::<Entry>());
+        assert!(size_of::<Session>() <= 160, "{}", size_of::<Session>());
+    }
+}

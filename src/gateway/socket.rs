@@ -397,6 +397,12 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
+    fn tls_makes_no_leg_bigger() {
+        assert_eq!((size_of::<Leg>(), size_of::<Option<Leg>>()), (24, 24));
+        assert_eq!(size_of::<Backlog>(), size_of::<usize>());
+    }
+
+    #[test]
     fn a_client_that_rests_is_not_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
