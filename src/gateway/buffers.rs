@@ -57,7 +57,7 @@ impl Backlog {
     }
 
     /// Bytes for the socket, and those that TLS keeps until it knows its peer.
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |remainder| {
             let early = remainder.tls.as_ref().map_or(0, |tls| tls.early_bytes());
             remainder.bytes.len() - remainder.sent + early
@@ -127,7 +127,7 @@ mod tests {
         backlog.append(&mut pool, b"hello ");
         backlog.append(&mut pool, b"world");
         backlog.consume(&mut pool, 4);
-        assert_eq!((backlog.as_bytes(), backlog.len()), (&b"o world"[..], 7));
+        assert_eq!((backlog.as_bytes(), backlog.waiting()), (&b"o world"[..], 7));
         backlog.consume(&mut pool, 7);
         assert!(backlog.is_empty() && pool.free.len() == 1);
         backlog.append(&mut pool, b"again");
@@ -142,7 +142,7 @@ mod tests {
         for round in 0..10_000_u32 {
             backlog.append(&mut pool, &[round.to_le_bytes()[0]; 1000]);
             backlog.consume(&mut pool, 1000);
-            assert_eq!(backlog.len(), 1500, "it never falls empty");
+            assert_eq!(backlog.waiting(), 1500, "it never falls empty");
         }
         assert_eq!(backlog.as_bytes()[500..], [9999_u32.to_le_bytes()[0]; 1000]);
         let held = backlog.0.map_or(0, |remainder| remainder.bytes.capacity());

@@ -213,7 +213,7 @@ impl Leg {
 
     /// Bytes that the socket has not taken yet.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog.len()
+        self.backlog.waiting()
     }
 
     /// Bytes wait and the socket may take some.
@@ -321,7 +321,7 @@ impl Leg {
                 }
             }
         }
-        if self.finishing && self.backlog.len() == 0 && !self.deaf {
+        if self.finishing && self.backlog.waiting() == 0 && !self.deaf {
             self.finishing = false;
             self.deaf = true;
             // It fails only where the connection is gone already, which reading will show.
