@@ -398,8 +398,9 @@ mod tests {
 
     #[test]
     fn tls_makes_no_leg_bigger() {
-        assert_eq!((size_of::<Leg>(), size_of::<Option<Leg>>()), (24, 24));
-        assert_eq!(size_of::<Backlog>(), size_of::<usize>());
+        // With debug assertions mio's sockets are bigger than their 4 bytes.
+        assert_eq!(size_of::<Leg>() - size_of::<Socket>(), 16);
+        assert_eq!(size_of::<Option<Leg>>(), size_of::<Leg>());
     }
 
     #[test]
