@@ -7,7 +7,7 @@ pub mod buffers;
 mod endpoint;
 mod listener;
 mod peers;
-mod probe;
+pub mod probe;
 mod server;
 pub mod slab;
 pub mod socket;

@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
 mod attach;
+mod check;
 mod client;
 mod codecs;
 mod crowd;
