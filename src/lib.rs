@@ -11,9 +11,10 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
-//! bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`demo`] (the embedded
+//! engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
 
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;

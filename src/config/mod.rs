@@ -11,7 +11,7 @@
 pub mod options;
 mod sources;
 
-pub use options::{Wish, parse, serve_help};
+pub use options::{Wish, help, odd_variables, parse};
 pub use sources::Surroundings;
 
 use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};

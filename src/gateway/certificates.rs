@@ -9,14 +9,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// How the peers that speak TLS are called.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Connectors {
-    pub(super) engines: Option<Connector>,
-    pub(super) services: Option<Connector>,
+pub struct Connectors {
+    /// Of engines.
+    pub engines: Option<Connector>,
+    /// Of services.
+    pub services: Option<Connector>,
 }
 
 impl Connectors {
     /// Reads what these peers need, and nothing where nobody speaks TLS.
-    pub(super) fn read(files: &TlsFiles, peers: &Peers) -> Result<Connectors, String> {
+    ///
+    /// # Errors
+    /// A file cannot be used; the text says which, and why.
+    pub fn read(files: &TlsFiles, peers: &Peers) -> Result<Connectors, String> {
         let is_tls = |address: &Address| matches!(address, Address::Tls { .. });
         let template = peers.node_template.as_ref().and_then(|template| template.fill("node"));
         let engines = peers.engines.iter().map(|engine| &engine.address).chain(&template).any(is_tls);
@@ -45,14 +50,18 @@ fn of_directory(directory: &Path) -> Result<Connector, String> {
 
 /// The gateway's own certificate, one for all loops. New connections go by the newest; those that are, by their own.
 #[derive(Debug, Clone)]
-pub(super) struct Own {
+pub struct Own {
     certificate: PathBuf,
     key: PathBuf,
     acceptor: Arc<RwLock<Acceptor>>,
 }
 
 impl Own {
-    pub(super) fn read(files: &TlsFiles) -> Result<Option<Own>, String> {
+    /// Reads both files, where there is to be TLS.
+    ///
+    /// # Errors
+    /// They cannot be used, or do not belong together.
+    pub fn read(files: &TlsFiles) -> Result<Option<Own>, String> {
         let Some((certificate, key)) = &files.own else { return Ok(None) };
         let acceptor = Acceptor::new(Identity::in_files(certificate, key)?)?;
         let acceptor = Arc::new(RwLock::new(acceptor));

@@ -4,11 +4,11 @@
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
-mod certificates;
+pub mod certificates;
 mod endpoint;
 mod listener;
 mod peers;
-mod probe;
+pub mod probe;
 mod server;
 pub mod slab;
 pub mod socket;

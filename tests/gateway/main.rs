@@ -6,6 +6,7 @@
 mod attach;
 #[path = "../common/certificates.rs"]
 mod certificates;
+mod check;
 mod client;
 mod codecs;
 mod crowd;
