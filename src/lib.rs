@@ -13,6 +13,7 @@
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
 //! [`outcome`], [`sys`] (the only unsafe code).
 
+pub mod access;
 pub mod client;
 pub mod config;
 pub mod demo;
