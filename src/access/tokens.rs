@@ -266,6 +266,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 mod tests {
     use super::super::{Token, tests::question};
     use super::*;

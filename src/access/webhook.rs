@@ -156,6 +156,7 @@ fn permits(patterns: &[String], command: &[String]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 mod tests {
     use super::super::tests::{question, reply};
     use super::super::{Right, one_line};

@@ -63,6 +63,7 @@ pub(super) fn from_set(bytes: &[u8]) -> Result<Vec<Key>, String> {
     Ok(keys.collect())
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library may learn more kinds of keys")]
 fn of_set(jwk: &Jwk) -> Option<Key> {
     let (algorithm, named) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
@@ -73,7 +74,6 @@ fn of_set(jwk: &Jwk) -> Option<Key> {
             (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
         }
         // Another curve, or a secret, which is no public key: what everybody can fetch proves nothing.
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the library may learn more kinds")]
         _ => return None,
     };
     let for_signatures = jwk.common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature);
