@@ -2,8 +2,9 @@
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
-use crate::engine::{Address, is_container_name};
-use crate::locate::{Labels, Locator, Scheme};
+use crate::engine::{Address, Engines, NamedEngine, NodeTemplate, is_container_name};
+use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
+use crate::service::{Service, ServiceId};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -63,9 +64,9 @@ pub const START_FAILURE_BYTES_MAX: usize = 4 * 1024;
 /// The body of a short call's reply.
 pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
 /// Connections for short calls that one loop keeps to an engine.
-pub const CALL_CONNECTIONS_MAX: usize = 8;
-/// How many of them may be taken by calls that can wait: sizes and probes, and as many by reapers. The rest is free for
-/// the question how a process ended, whatever an engine takes its time with.
+pub const CALL_CONNECTIONS_MAX: usize = 12;
+/// How many of them may be taken by calls that can wait: sizes and probes, as many by searches for a container, and as
+/// many by reapers. The rest is free for the question how a process ended, whatever an engine takes its time with.
 pub const PATIENT_CALLS_MAX: usize = 3;
 /// Short calls of each kind of one loop that may wait for a connection; more are refused.
 pub const CALLS_WAITING_MAX: usize = 16 * 1024;
@@ -73,8 +74,19 @@ pub const CALLS_WAITING_MAX: usize = 16 * 1024;
 pub const CALL_IDLE_MILLISECONDS_MAX: u64 = 30_000;
 /// How long after a unix socket had no room for one more connection it is tried again.
 pub const CONNECT_RETRY_MILLISECONDS: u64 = 5;
-/// How often the name in a `tcp://` address is resolved anew.
+/// How often the name in an address is resolved anew.
 pub const RESOLVE_SECONDS: u64 = 30;
+/// How often a name that has no address is asked for again.
+pub const RESOLVE_RETRY_SECONDS: u64 = 2;
+
+// What a service may take.
+
+/// A whole call: the wait for a connection, the connecting and the reply. LAIN's limit for its console.
+pub const SERVICE_MILLISECONDS_MAX: u64 = 4_000;
+/// The body of its reply.
+pub const SERVICE_BODY_BYTES_MAX: usize = crate::service::answer::BODY_BYTES_MAX;
+/// Connections that one loop keeps to it. Many, since one that is slow makes all that open a session wait.
+pub const SERVICE_CONNECTIONS_MAX: usize = 32;
 
 // The loop.
 
@@ -157,9 +169,35 @@ fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
+/// Whom Entry calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peers {
+    /// The engines.
+    pub engines: Vec<NamedEngine>,
+    /// Makes engines of nodes that are not among them.
+    pub node_template: Option<NodeTemplate>,
+    /// The services, by their [`ServiceId`].
+    pub services: Vec<Service>,
+}
+
+impl Peers {
+    /// One engine and nobody else.
+    pub fn one(engine: Address) -> Peers {
+        let engine = NamedEngine { name: engine.to_string(), address: engine };
+        Peers { engines: vec![engine], ..Peers::default() }
+    }
+
+    /// The table of engines for one loop.
+    pub fn table(&self) -> Engines {
+        Engines::new(&self.engines, self.node_template.clone())
+    }
+}
+
 /// What sessions go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The engines and services.
+    pub peers: Peers,
     /// How targets are found.
     pub locator: Locator,
     /// Which containers may be entered by name.
@@ -173,6 +211,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            peers: Peers::default(),
             locator: Locator::default(),
             allow_container: ContainerRule::default(),
             attach_tail_lines: 100,
@@ -186,8 +225,6 @@ impl Default for Settings {
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// The engine.
-    pub engine: Address,
     /// Loops, each on a thread of its own.
     pub workers: usize,
     /// With the embedded engine in place of a real one.
@@ -208,6 +245,8 @@ Usage: entry serve [OPTIONS]
   --demo                    serve this machine's own shell from an embedded engine; no Docker needed
   --allow-container PATTERN containers that may be entered by name or id; * stands for anything; repeatable
                             [none: only app, proc and instance]
+  --locate HOW              how app, proc and instance are found: labels (of the engine's containers), or
+                            lainlet=HOST:PORT (LAIN's service)  [labels]
   --labels APP,PROC,INSTANCE  the container labels that name them, before Swarm's
                             [com.docker.compose.project,com.docker.compose.service,com.docker.compose.container-number]
   --attach-tail LINES       how many of the last lines /attach gives first  [100]
@@ -243,6 +282,8 @@ pub fn parse_serve(
     let mut demo = false;
     let mut settings = Settings::default();
     let mut patterns = Vec::new();
+    let mut schemes = Schemes::default();
+    let mut lainlet = None;
 
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -255,7 +296,8 @@ pub fn parse_serve(
             Long("workers") => workers = Some(number("--workers", &value(&mut parser)?, 1, 1024)?),
             Long("demo") => demo = true,
             Long("allow-container") => patterns.push(container_pattern(value(&mut parser)?)?),
-            Long("labels") => settings.locator = labels(&value(&mut parser)?)?,
+            Long("labels") => schemes = labels(&value(&mut parser)?)?,
+            Long("locate") => lainlet = locate(&value(&mut parser)?)?,
             Long("attach-tail") => {
                 let lines = number("--attach-tail", &value(&mut parser)?, 0, 1_000_000)?;
                 settings.attach_tail_lines = u32::try_from(lines).unwrap_or(u32::MAX);
@@ -279,17 +321,21 @@ pub fn parse_serve(
     settings.allow_container = ContainerRule::new(patterns);
     let engine = engine.or(docker_host.filter(|host| !host.is_empty() && !demo));
     let engine = engine.as_deref().unwrap_or(DEFAULT_ENGINE);
+    settings.peers = Peers::one(
+        Address::parse(engine).map_err(|error| format!("the engine's address {engine}: {error}"))?,
+    );
+    settings.locator = Locator::new(match lainlet {
+        None => vec![Way::Labels(schemes)],
+        Some(lainlet) => {
+            settings.peers.services.push(lainlet);
+            vec![Way::Lainlet(ServiceId(0))]
+        }
+    });
     let workers = match workers {
         Some(workers) => usize::try_from(workers).unwrap_or(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(Wish::Serve(Box::new(Config {
-        listen: loopback(&listen)?,
-        engine: Address::parse(engine).map_err(|error| format!("the engine's address {engine}: {error}"))?,
-        workers,
-        demo,
-        settings,
-    })))
+    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, settings })))
 }
 
 fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -324,12 +370,25 @@ fn container_pattern(text: String) -> Result<String, String> {
     }
 }
 
-fn labels(text: &str) -> Result<Locator, String> {
+/// How targets are found: by lainlet, or (None) by labels.
+fn locate(text: &str) -> Result<Option<Service>, String> {
+    match text.split_once('=') {
+        None if text == "labels" => Ok(None),
+        Some(("lainlet", authority)) if !authority.contains('/') => {
+            Service::parse("lainlet", &format!("http://{authority}"), SERVICE_MILLISECONDS_MAX)
+                .map(Some)
+                .map_err(|error| format!("--locate {text}: {error}"))
+        }
+        Some(_) | None => Err(format!("--locate takes labels or lainlet=HOST:PORT, not {text:?}")),
+    }
+}
+
+fn labels(text: &str) -> Result<Schemes, String> {
     let names: Vec<&str> = text.split(',').collect();
     match names[..] {
         [app, proc, instance] if !app.is_empty() && !proc.is_empty() => {
             let labels = Labels { app: app.to_owned(), proc: proc.to_owned(), instance: instance.to_owned() };
-            Ok(Locator::new(vec![Scheme::Labels(labels), Scheme::Swarm]))
+            Ok(Schemes::new(vec![Scheme::Labels(labels), Scheme::Swarm]))
         }
         _ => Err(format!(
             "--labels takes three names of labels, like my.app,my.proc,my.instance, not {text:?}"
@@ -349,25 +408,36 @@ mod tests {
         }
     }
 
+    fn engine_of(config: &Config) -> String {
+        config.settings.peers.engines[0].address.to_string()
+    }
+
     #[test]
     fn defaults_and_flags() {
         let config = parse(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8022");
-        assert_eq!(config.engine.to_string(), "tcp://10.0.0.1:2375");
+        assert_eq!(engine_of(&config), "tcp://10.0.0.1:2375");
         assert!(!config.settings.allow_container.permits_asking());
         let config = parse(&["--engine", "unix:///x.sock", "--workers=3", "--listen", "[::1]:0"]).unwrap();
-        assert_eq!((config.engine.to_string().as_str(), config.workers), ("unix:///x.sock", 3));
+        assert_eq!((engine_of(&config).as_str(), config.workers), ("unix:///x.sock", 3));
+        assert_eq!(config.settings.locator, Locator::default());
+        let config = parse(&["--locate", "lainlet=lainlet.lain:9001"]).unwrap();
+        assert_eq!(config.settings.locator, Locator::new(vec![Way::Lainlet(ServiceId(0))]));
+        assert_eq!(config.settings.peers.services[0].to_string(), "http://lainlet.lain:9001");
     }
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 8] = [
+        let table: [(&[&str], &str); 11] = [
             (&["--listen", "0.0.0.0:8022"], "no access control yet"),
             (&["--listen", "nonsense"], "ADDRESS:PORT"),
             (&["--workers", "0"], "from 1 to 1024"),
             (&["--engine", "ssh://host"], "the engine's address"),
             (&["--demo", "--engine", "unix:///x"], "brings its own engine"),
             (&["--labels", "a,b"], "three names"),
+            (&["--locate", "zookeeper"], "labels or lainlet=HOST:PORT"),
+            (&["--locate", "lainlet=http://x/"], "labels or lainlet=HOST:PORT"),
+            (&["--locate", "lainlet=:80"], "host's name"),
             (&["--allow-container", "a b"], "container's name"),
             (&["--frob"], "entry serve --help"),
         ];

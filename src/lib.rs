@@ -7,6 +7,7 @@
 //! | [`gateway`] | the loop: sockets, the clock, buffers | – |
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
@@ -23,6 +24,7 @@ pub mod locate;
 pub mod logging;
 pub mod outcome;
 pub mod serve;
+pub mod service;
 pub mod session;
 pub mod sys;
 pub mod wire;

@@ -119,6 +119,11 @@ pub enum Outcome {
         /// What ended it.
         detail: String,
     },
+    /// Somebody who had to be asked where the container is gave no usable answer.
+    LocateUnavailable {
+        /// Who, and what came of it: one sentence.
+        detail: String,
+    },
 }
 
 /// The colour that LAIN's texts have always had.
@@ -149,6 +154,7 @@ impl Outcome {
             Outcome::Bug => 17,
             Outcome::AccessUnavailable { .. } => 18,
             Outcome::AccessEnded { .. } => 19,
+            Outcome::LocateUnavailable { .. } => 20,
         }
     }
 
@@ -174,6 +180,7 @@ impl Outcome {
             Outcome::Bug => "bug",
             Outcome::AccessUnavailable { .. } => "access_unavailable",
             Outcome::AccessEnded { .. } => "access_ended",
+            Outcome::LocateUnavailable { .. } => "locate_unavailable",
         }
     }
 
@@ -188,7 +195,9 @@ impl Outcome {
             Outcome::ContainerStopped { .. } => 4137,
             Outcome::ContainerRemoved => 4410,
             Outcome::ContainerPaused => 4423,
-            Outcome::EngineUnavailable { .. } | Outcome::AccessUnavailable { .. } => 1013,
+            Outcome::EngineUnavailable { .. }
+            | Outcome::AccessUnavailable { .. }
+            | Outcome::LocateUnavailable { .. } => 1013,
             Outcome::EngineLost { .. } => 4502,
             Outcome::TimedOut { .. } => 4408,
             Outcome::ProtocolError { close_code, .. } => *close_code,
@@ -228,7 +237,8 @@ impl Outcome {
             | Outcome::ShuttingDown
             | Outcome::Bug
             | Outcome::AccessUnavailable { .. }
-            | Outcome::AccessEnded { .. } => 125,
+            | Outcome::AccessEnded { .. }
+            | Outcome::LocateUnavailable { .. } => 125,
         }
     }
 
@@ -247,6 +257,7 @@ impl Outcome {
             Outcome::CouldNotStart { .. }
             | Outcome::ContainerNotRunning { .. }
             | Outcome::EngineUnavailable { .. }
+            | Outcome::LocateUnavailable { .. }
             | Outcome::TimedOut { .. }
             | Outcome::BadRequest { .. } => self.red(cannot),
             Outcome::ContainerStopped { .. }
@@ -283,6 +294,7 @@ impl fmt::Display for Outcome {
             },
             Outcome::ContainerNotFound { detail }
             | Outcome::ContainerNotRunning { detail }
+            | Outcome::LocateUnavailable { detail }
             | Outcome::BadRequest { detail }
             | Outcome::Refused { detail } => f.write_str(detail),
             Outcome::ContainerStopped { exit_code, out_of_memory } => {

@@ -1,6 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::config::{Config, SERVE_HELP, Wish, parse_serve};
+use crate::config::{Config, Peers, SERVE_HELP, Wish, parse_serve};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
@@ -40,7 +40,7 @@ fn serve(config: &Config) -> io::Result<()> {
     let mut config = config.clone();
     let demo = config.demo.then(|| DemoEngine::start(DemoOptions::default())).transpose()?;
     if let Some(demo) = &demo {
-        config.engine = Address::parse(&demo.url()).map_err(io::Error::other)?;
+        config.settings.peers = Peers::one(Address::parse(&demo.url()).map_err(io::Error::other)?);
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
     let server = Server::start(&config).map_err(|error| {

@@ -6,7 +6,7 @@
 //!
 //! LAIN's own Entry let everybody in where the first answer had nothing to say. Here that takes the operator's word.
 
-use super::{Answer, Grant, Move, Question, Recheck, Service, Stage, Token, Verdict, good, one_line, tokens};
+use super::{Answer, Asked, Grant, Move, Question, Recheck, Stage, Token, Verdict, good, one_line, tokens};
 use crate::locate::Target;
 use crate::wire::http::percent_encode;
 use serde::Deserialize;
@@ -21,11 +21,11 @@ const NEVER_ENTERED: &str = "entry";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lain {
     /// Says whether there is access control.
-    pub lainlet: Service,
+    pub lainlet: Asked,
     /// Says who may do what.
-    pub console: Service,
+    pub console: Asked,
     /// Says who it is; without it, sessions have no name.
-    pub sso: Option<Service>,
+    pub sso: Option<Asked>,
     /// Where lainlet knows of no access control, everybody is let in.
     pub without_auth_let_everybody_in: bool,
 }
@@ -48,7 +48,7 @@ impl Lain {
             // It would be part of a path.
             Target::App { app, .. } if matches!(app.as_str(), "." | "..") => refuse("There is no such app."),
             Target::App { .. } => {
-                let request = self.lainlet.get("/v2/configwatcher?target=auth/console", &[]);
+                let request = self.lainlet.service.get("/v2/configwatcher?target=auth/console", &[]);
                 Move::Ask { service: self.lainlet.id, request, stage: Stage::Authority }
             }
         }
@@ -91,7 +91,7 @@ impl Lain {
             }
             (Some(_), Target::App { app, .. }) if !token.is_empty() => {
                 let path = format!("/api/v1/repos/{}/roles/", percent_encode(app));
-                let request = self.console.get(&path, &[("access-token", token)]);
+                let request = self.console.service.get(&path, &[("access-token", token)]);
                 Move::Ask { service: self.console.id, request, stage: Stage::Role }
             }
             (Some(_), _) => Move::NotMine,
@@ -125,7 +125,7 @@ impl Lain {
             })));
         };
         let bearer = format!("Bearer {token}");
-        let request = sso.get("/api/me", &[("Authorization", &bearer)]);
+        let request = sso.service.get("/api/me", &[("Authorization", &bearer)]);
         Move::Ask { service: sso.id, request, stage: Stage::Identity }
     }
 }
@@ -168,23 +168,19 @@ fn no_role() -> Move {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{question, reply};
+    use super::super::tests::{asked, question, reply};
     use super::*;
-
-    fn service(id: usize, host: &str) -> Service {
-        Service { id, authority: host.to_owned(), path: String::new() }
-    }
 
     fn lain() -> Lain {
         Lain {
-            lainlet: service(0, "lainlet.lain:9001"),
-            console: service(1, "console.lain.example"),
-            sso: Some(service(2, "sso.lain.example")),
+            lainlet: asked(0, "http://lainlet.lain:9001"),
+            console: asked(1, "http://console.lain.example"),
+            sso: Some(asked(2, "http://sso.lain.example")),
             without_auth_let_everybody_in: false,
         }
     }
 
-    fn asked() -> Question {
+    fn with_token() -> Question {
         Question { token: Token::Text("tok".to_owned()), ..question() }
     }
 
@@ -199,7 +195,7 @@ mod tests {
             Move::Decided(Verdict::Refused(text)) => format!("refused {text}"),
             Move::Decided(Verdict::Unavailable(text)) => format!("unavailable {text}"),
             Move::Ask { service, request, .. } => {
-                format!("{service} {}", String::from_utf8(request).unwrap())
+                format!("{} {}", service.0, String::from_utf8(request).unwrap())
             }
         }
     }
@@ -207,31 +203,31 @@ mod tests {
     #[test]
     fn the_questions_are_those_of_lain() {
         let lain = lain();
-        let text = shown(lain.begin(&asked()));
+        let text = shown(lain.begin(&with_token()));
         let line = "0 GET /v2/configwatcher?target=auth/console HTTP/1.1\r\nHost: lainlet.lain:9001\r\n";
         assert!(text.starts_with(line), "{text}");
-        let text = shown(lain.answer(&asked(), Stage::Authority, &reply(200, AUTHORITY)));
+        let text = shown(lain.answer(&with_token(), Stage::Authority, &reply(200, AUTHORITY)));
         assert!(
             text.starts_with("1 GET /api/v1/repos/shop/roles/ HTTP/1.1\r\nHost: console.lain.example\r\n"),
             "{text}"
         );
         assert!(text.contains("\r\naccess-token: tok\r\n"), "{text}");
-        let text = shown(lain.answer(&asked(), Stage::Role, &reply(200, ROLE)));
+        let text = shown(lain.answer(&with_token(), Stage::Role, &reply(200, ROLE)));
         assert!(text.starts_with("2 GET /api/me HTTP/1.1\r\nHost: sso.lain.example\r\n"), "{text}");
         assert!(text.contains("\r\nAuthorization: Bearer tok\r\n"), "{text}");
         let me = reply(200, r#"{"name":"ada","email":"ada@lain.example"}"#);
-        assert_eq!(shown(lain.answer(&asked(), Stage::Identity, &me)), "allowed ada@lain.example");
+        assert_eq!(shown(lain.answer(&with_token(), Stage::Identity, &me)), "allowed ada@lain.example");
 
         let app = |app: &str| Question {
             target: Target::App { app: app.to_owned(), proc: "web".to_owned(), instance: String::new() },
-            ..asked()
+            ..with_token()
         };
         let text = shown(lain.answer(&app("a/../b?c"), Stage::Authority, &reply(200, AUTHORITY)));
         assert!(text.contains("/repos/a%2F..%2Fb%3Fc/roles/"), "{text}");
         for never in ["entry", ".."] {
             assert!(shown(lain.begin(&app(never))).starts_with("refused"), "{never}");
         }
-        let by_name = Question { target: Target::Container("web".to_owned()), ..asked() };
+        let by_name = Question { target: Target::Container("web".to_owned()), ..with_token() };
         assert!(shown(lain.begin(&by_name)).starts_with("refused LAIN's console knows apps"));
     }
 
@@ -265,11 +261,11 @@ mod tests {
             (Stage::Identity, 401, r#"{"email":"a@b"}"#, "unavailable LAIN's SSO answers with status 401."),
         ];
         for (stage, status, body, expected) in table {
-            let text = shown(lain().answer(&asked(), stage, &reply(status, body)));
+            let text = shown(lain().answer(&with_token(), stage, &reply(status, body)));
             assert!(text.starts_with(expected), "{stage:?} {status} {body}: {text}");
         }
         for stage in [Stage::Authority, Stage::Role, Stage::Identity] {
-            let text = shown(lain().answer(&asked(), stage, &Err("it took too long".to_owned())));
+            let text = shown(lain().answer(&with_token(), stage, &Err("it took too long".to_owned())));
             assert!(text.starts_with("unavailable") && text.contains("took too long"), "{text}");
         }
     }
@@ -290,6 +286,6 @@ mod tests {
     #[test]
     fn without_an_sso_the_role_is_enough() {
         let lain = Lain { sso: None, ..lain() };
-        assert!(shown(lain.answer(&asked(), Stage::Role, &reply(200, ROLE))).starts_with("allowed"));
+        assert!(shown(lain.answer(&with_token(), Stage::Role, &reply(200, ROLE))).starts_with("allowed"));
     }
 }

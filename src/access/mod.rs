@@ -15,18 +15,17 @@
 pub mod grants;
 pub mod jwt;
 mod lain;
-mod service;
 pub mod tokens;
 mod webhook;
 
 pub use grants::{Grants, Permission};
 pub use jwt::Jwt;
 pub use lain::Lain;
-pub use service::Service;
 pub use tokens::Tokens;
 pub use webhook::Webhook;
 
 use crate::locate::Target;
+use crate::service::{Service, ServiceId};
 use crate::wire::http::Reply;
 use core::net::IpAddr;
 use std::fmt;
@@ -92,6 +91,15 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
     }
+}
+
+/// A service of the settings, as a rule asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its place among the settings' services.
+    pub id: ServiceId,
+    /// What requests to it look like.
+    pub service: Service,
 }
 
 /// Who asks for what.
@@ -207,8 +215,8 @@ pub enum Step {
     Decided(Verdict),
     /// Send this HTTP request to the service and bring its whole reply, or why there is none, to [`Inquiry::answer`].
     Ask {
-        /// The service's number.
-        service: usize,
+        /// Which service.
+        service: ServiceId,
         /// A whole request.
         request: Vec<u8>,
     },
@@ -440,12 +448,12 @@ mod tests {
         }
     }
 
-    fn webhook(id: usize) -> Rule {
-        Rule::Webhook(Webhook::new(Service {
-            id,
-            authority: "hook.example".to_owned(),
-            path: "/a".to_owned(),
-        }))
+    pub(super) fn asked(id: u16, url: &str) -> Asked {
+        Asked { id: ServiceId(id), service: Service::parse("it", url, 4000).unwrap() }
+    }
+
+    fn webhook(id: u16) -> Rule {
+        Rule::Webhook(Webhook::new(asked(id, "http://hook.example/a")))
     }
 
     fn begin(rules: &Rules, question: &Question) -> (Inquiry, Step) {
@@ -479,7 +487,7 @@ mod tests {
         let rules =
             Rules::new(vec![Rule::Tokens(Arc::new(Tokens::parse("").unwrap())), webhook(3), Rule::Anonymous]);
         let (mut inquiry, step) = begin(&rules, &question());
-        assert!(matches!(&step, Step::Ask { service: 3, .. }), "{step:?}");
+        assert!(matches!(&step, Step::Ask { service: ServiceId(3), .. }), "{step:?}");
         let mut keys = jwt::Fetched::default();
         let mut now = Now { wall: 5, keys: &mut keys };
         let step = inquiry.answer(&rules, &question(), &reply(200, "{\"allow\":false}"), &mut now);

@@ -9,7 +9,7 @@
 //! narrow in vain, so it makes the answer unreadable, and that lets nobody in.
 
 use super::{
-    Answer, Grant, Move, Question, Recheck, Service, Stage, Token, UnixSeconds, Verdict, good, one_line,
+    Answer, Asked, Grant, Move, Question, Recheck, Stage, Token, UnixSeconds, Verdict, good, one_line,
 };
 use super::{grants, tokens};
 use crate::locate::Target;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// The rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    service: Service,
+    service: Asked,
 }
 
 #[derive(Serialize)]
@@ -71,7 +71,7 @@ struct Limits {
 
 impl Webhook {
     /// Asks this service.
-    pub fn new(service: Service) -> Webhook {
+    pub fn new(service: Asked) -> Webhook {
         Webhook { service }
     }
 
@@ -94,7 +94,7 @@ impl Webhook {
         };
         match serde_json::to_vec(&text) {
             Ok(body) => {
-                Move::Ask { service: self.service.id, request: self.service.post(&body), stage: Stage::Only }
+                Move::Ask { service: self.service.id, request: self.service.service.post("", &[], &body), stage: Stage::Only }
             }
             Err(_) => Move::unavailable("The question to the access service cannot be written."),
         }
@@ -158,13 +158,13 @@ fn permits(patterns: &[String], command: &[String]) -> bool {
 #[cfg(test)]
 #[allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 mod tests {
-    use super::super::tests::{question, reply};
+    use super::super::tests::{asked, question, reply};
     use super::super::{Right, one_line};
     use super::*;
     use serde_json::{Value, json};
 
     fn webhook() -> Webhook {
-        Webhook::new(Service { id: 2, authority: "hook.example:81".to_owned(), path: "/may?x=1".to_owned() })
+        Webhook::new(asked(2, "http://hook.example:81/may?x=1"))
     }
 
     fn answered(question: &Question, body: &Value) -> Verdict {
@@ -186,7 +186,7 @@ mod tests {
             command: ["ls", "-l"].map(str::to_owned).to_vec(),
             ..question()
         };
-        let Move::Ask { service: 2, request, .. } = webhook().begin(&asked) else { panic!() };
+        let Move::Ask { service: crate::service::ServiceId(2), request, .. } = webhook().begin(&asked) else { panic!() };
         let text = String::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /may?x=1 HTTP/1.1\r\nHost: hook.example:81\r\n"), "{head}");

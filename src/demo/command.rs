@@ -3,7 +3,7 @@
 
 use super::{DemoEngine, DemoOptions};
 use crate::client::{self, Gateway, Options, Target};
-use crate::config::{Config, ContainerRule, Settings};
+use crate::config::{Config, ContainerRule, Peers, Settings};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::outcome::Action;
@@ -92,10 +92,10 @@ fn run(command: Vec<String>) -> io::Result<u8> {
 fn serve(engine: &DemoEngine) -> io::Result<Server> {
     let mut config = Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)),
-        engine: Address::parse(&engine.url()).map_err(io::Error::other)?,
         workers: 1,
         demo: true,
         settings: Settings {
+            peers: Peers::one(Address::parse(&engine.url()).map_err(io::Error::other)?),
             allow_container: ContainerRule::new(vec!["demo".to_owned()]),
             ..Settings::default()
         },

@@ -117,6 +117,18 @@ fn tcp(rest: &str) -> Result<Address, AddressError> {
     if authority.contains(['/', '?', '#']) {
         return Err(AddressError::Rest);
     }
+    let (host, port) = split_authority(authority)?;
+    match port.unwrap_or(PLAIN_PORT) {
+        TLS_PORT => Err(AddressError::Tls),
+        port => Ok(Address::Tcp { host: host.to_owned(), port }),
+    }
+}
+
+/// `host`, `host:port` or `[ipv6]:port`, as in URLs; IPv6 comes without its brackets.
+///
+/// # Errors
+/// [`AddressError::Host`], [`AddressError::Brackets`] or [`AddressError::Port`].
+pub fn split_authority(authority: &str) -> Result<(&str, Option<u16>), AddressError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, behind) = bracketed.split_once(']').ok_or(AddressError::Host)?;
@@ -141,10 +153,7 @@ fn tcp(rest: &str) -> Result<Address, AddressError> {
             (host, port)
         }
     };
-    match port.map_or(Ok(PLAIN_PORT), port_number)? {
-        TLS_PORT => Err(AddressError::Tls),
-        port => Ok(Address::Tcp { host: host.to_owned(), port }),
-    }
+    Ok((host, port.map(port_number).transpose()?))
 }
 
 fn port_number(text: &str) -> Result<u16, AddressError> {
@@ -159,13 +168,13 @@ fn port_number(text: &str) -> Result<u16, AddressError> {
 }
 
 /// A name or an IPv4 address. Underscores are no host names by the book, but container networks use them.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(inner)
 }
 
 /// Close enough to tell an address from a slip of the hand; the one who connects reads it properly.
-fn is_ipv6(text: &str) -> bool {
+pub(super) fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
     address.contains(':')
         && text.len() <= HOST_BYTES_MAX

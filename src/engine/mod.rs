@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this one | the words both directions share: which API is spoken, which exec, which command |
 //! | [`address`] | where an engine listens |
+//! | [`fleet`] | which engines there are, and what is known of each |
 //! | [`request`] | values → whole HTTP/1.1 requests |
 //! | [`reply`] | whole HTTP replies → values |
 //! | [`fault`] | refusals and failed starts → one classification for Docker and Podman |
@@ -15,6 +16,7 @@
 
 pub mod address;
 pub mod fault;
+pub mod fleet;
 pub mod reply;
 pub mod request;
 
@@ -23,6 +25,7 @@ use std::str::FromStr;
 
 pub use address::{Address, AddressError};
 pub use fault::{EngineError, Fault, StartFailure, Subject, read_start_failure};
+pub use fleet::{EngineId, Engines, NamedEngine, NodeTemplate};
 pub use reply::{ContainerState, ExecState, Listed};
 
 /// The newest API version Entry speaks: what lies above it was not read, let alone tried.

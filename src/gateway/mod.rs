@@ -4,7 +4,9 @@
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
+mod endpoint;
 mod listener;
+mod peers;
 mod probe;
 mod server;
 mod slab;
@@ -15,14 +17,15 @@ mod upstream;
 pub use server::Server;
 
 use crate::config::{self, Settings};
-use crate::engine::{Address, Dialect};
+use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
 use crate::wire::http::Reply;
 use buffers::Pool;
 use listener::Listener;
 use mio::{Events, Poll, Token};
+use peers::Peers;
 use slab::{Key, Slab};
-use socket::{Endpoint, Filled, Leg, Socket};
+use socket::{Filled, Leg, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,9 +33,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use timer::Wheel;
-use upstream::Upstream;
 
-/// What a token's low bits say; the high bits are a slot and its generation, or a place.
+/// What a token's low bits say; the high bits are a slot and its generation, or a place and whose it is.
 const KIND_BITS: u32 = 2;
 const KIND_CLIENT: usize = 0;
 const KIND_ENGINE: usize = 1;
@@ -54,8 +56,8 @@ fn key_of(token: Token) -> Key {
     }
 }
 
-fn call_token(place: usize) -> Token {
-    Token(place << KIND_BITS | KIND_CALL)
+fn call_token(peer: u32, place: usize) -> Token {
+    Token((peer as usize) << 32 | place << KIND_BITS | KIND_CALL)
 }
 
 /// A session and its legs.
@@ -126,13 +128,10 @@ struct Gateway {
     /// The number of the next session; loops take every n-th, so that numbers are unique in the process.
     next_number: u64,
     number_step: u64,
-    endpoint: Endpoint,
-    engine_address: Address,
-    dialect: Option<Dialect>,
-    engine_trouble: bool,
+    engines: Engines,
     entries: Slab<Entry>,
     wheel: Wheel,
-    upstream: Upstream,
+    peers: Peers,
     pool: Pool,
     /// Lent to whoever reads.
     buffer: Box<[u8]>,
@@ -143,10 +142,6 @@ struct Gateway {
     tasks: VecDeque<Task>,
     /// Sessions with something to do in the next turn.
     ready: Vec<Key>,
-    /// Sessions that wait for room in a unix socket's queue, in the order they came.
-    connecting: VecDeque<Key>,
-    /// When the first of them tries again.
-    connect_at: Millis,
     dying: Vec<Key>,
     fired: Vec<u32>,
     stopping: Arc<AtomicBool>,
@@ -180,9 +175,7 @@ impl Gateway {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.connecting.is_empty()).then_some(self.connect_at);
-        let due =
-            [self.wheel.next(), self.upstream.deadline(), self.listener.rests_until(), retry, self.stop_at];
+        let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at];
         let due = due.into_iter().flatten().min()?;
         // Poll rounds up, so it does not return a little early to find nothing due.
         Some(Duration::from_millis(due.saturating_sub(self.clock())))
@@ -200,7 +193,7 @@ impl Gateway {
         self.settle();
 
         self.connect_waiting();
-        self.upstream.timer(self.poll.registry(), &mut self.pool, self.now);
+        self.peers.timer(self.poll.registry(), &mut self.pool, self.now);
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(self.now, &mut fired);
         for index in fired.drain(..) {
@@ -238,9 +231,10 @@ impl Gateway {
         let token = event.token();
         match token.0 & ((1 << KIND_BITS) - 1) {
             KIND_CALL => {
-                let place = token.0 >> KIND_BITS;
-                let Gateway { upstream, poll, pool, buffer, .. } = self;
-                upstream.event(place, event, poll.registry(), pool, buffer, self.now);
+                // As a session's: a place in the low half, whose it is in the high one.
+                let Key { index: place, generation: peer } = key_of(token);
+                let Gateway { peers, poll, pool, buffer, .. } = self;
+                peers.event((peer, place as usize), event, poll.registry(), pool, buffer, self.now);
             }
             KIND_OWN if token == LISTENER => self.listener.readable = true,
             // The waker only ends the sleep.
@@ -345,7 +339,7 @@ impl Gateway {
         let mut cx = Context {
             now: self.now,
             settings: &self.settings,
-            dialect: &mut self.dialect,
+            engines: &mut self.engines,
             client_backlog: entry.client_backlog(),
             to_client,
             to_engine,
@@ -409,11 +403,12 @@ impl Gateway {
                     Task::ClientBroken(key) => self.step(key, Input::ClientClosed),
                 }
             }
-            self.upstream.dispatch(self.poll.registry(), &mut self.pool, self.now);
-            if self.upstream.finished.is_empty() {
+            self.peers.dispatch(self.poll.registry(), &mut self.pool, self.now);
+            let finished = self.peers.finished();
+            if finished.is_empty() {
                 return;
             }
-            for (key, call, reply) in std::mem::take(&mut self.upstream.finished) {
+            for (key, call, reply) in finished {
                 self.step(key, Input::Reply(call, reply));
             }
         }
@@ -423,9 +418,11 @@ impl Gateway {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let registry = self.poll.registry();
         match effect {
-            // Nobody overtakes those who wait already.
-            Effect::ConnectEngine if !self.connecting.is_empty() => self.connecting.push_back(key),
-            Effect::ConnectEngine => self.connect_engine(key),
+            Effect::ConnectEngine(engine) => {
+                if !self.peers.waits_behind(key, engine) {
+                    self.connect_engine(key, engine);
+                }
+            }
             Effect::FinishEngineInput => {
                 if let Some(leg) = &mut entry.engine {
                     let _ = leg.finish(&mut self.pool);
@@ -436,7 +433,10 @@ impl Gateway {
                     leg.close(registry, &mut self.pool);
                 }
             }
-            Effect::Call { call, request } => self.upstream.submit(key, call, request, self.now),
+            Effect::Call { peer, call, request } => {
+                let tables = (&self.engines, &self.settings.peers.services[..]);
+                self.peers.submit((peer, call, request), key, tables, self.now);
+            }
             Effect::FinishClientOutput => {
                 if let Some(leg) = &mut entry.client {
                     // A broken connection shows when it is read.
@@ -455,21 +455,19 @@ impl Gateway {
         }
     }
 
-    /// Those who wait for room in a unix socket's queue try again, one after another, until the first finds none.
+    /// Those who wait for an engine leg try again, one after another, until the first finds no room.
     fn connect_waiting(&mut self) {
-        while self.now >= self.connect_at
-            && let Some(key) = self.connecting.pop_front()
-        {
-            self.connect_engine(key);
+        while let Some((key, engine)) = self.peers.next_to_connect(self.now) {
+            self.connect_engine(key, engine);
         }
     }
 
-    fn connect_engine(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.session.wants_engine_leg()) else {
-            return;
-        };
+    fn connect_engine(&mut self, key: Key, engine: EngineId) {
+        let wants = |entry: &&mut Entry| entry.session.wants_engine_leg() == Some(engine);
+        let Some(entry) = self.entries.get_mut(key).filter(wants) else { return };
+        let Some(link) = self.peers.engine(engine, &self.engines) else { return };
         let registry = self.poll.registry();
-        let leg = self.endpoint.connect().and_then(|(socket, connecting)| {
+        let leg = link.endpoint.connect().and_then(|(socket, connecting)| {
             Leg::new(registry, socket, token_of(key, KIND_ENGINE), connecting)
         });
         match leg {
@@ -481,17 +479,18 @@ impl Gateway {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.connecting.push_front(key);
-                self.connect_at = self.now + config::CONNECT_RETRY_MILLISECONDS;
+                self.peers.wait_first(key, engine, self.now);
             }
             Err(error) => self.connect_failed(key, &error),
         }
     }
 
     fn connect_failed(&mut self, key: Key, error: &io::Error) {
-        let why = format!("{} cannot be reached: {error}.", self.engine_address);
-        if !self.engine_trouble {
-            self.engine_trouble = true;
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(engine) = entry.session.wants_engine_leg() else { return };
+        let Some(link) = self.peers.engine(engine, &self.engines) else { return };
+        let why = format!("{} cannot be reached: {error}.", link.endpoint.address());
+        if !std::mem::replace(&mut link.trouble, true) {
             log::warn!("the engine at {why} Sessions are answered so until it is back");
         }
         self.step(key, Input::EngineFailed(why));
@@ -499,10 +498,11 @@ impl Gateway {
 
     fn tell(&mut self, id: SessionId, told: &Told) {
         match told {
-            Told::Opened { container, after } => {
-                if self.engine_trouble {
-                    self.engine_trouble = false;
-                    log::info!("the engine at {} is back", self.engine_address);
+            Told::Opened { container, engine, after } => {
+                if let Some(link) = self.peers.engine(*engine, &self.engines)
+                    && std::mem::take(&mut link.trouble)
+                {
+                    log::info!("the engine at {} is back", link.endpoint.address());
                 }
                 log::info!("session {id}: opened in container {container} after {after} ms");
             }

@@ -1,11 +1,11 @@
 //! All loops of a process: they share the port, and are started and ended together.
 
 use super::buffers::Pool;
+use super::endpoint::Resolver;
 use super::listener::Listener;
+use super::peers::Peers;
 use super::slab::Slab;
-use super::socket::Endpoint;
 use super::timer::Wheel;
-use super::upstream::Upstream;
 use super::{Gateway, LISTENER, Lane, WAKER, call_token, probe};
 use crate::config::{self, Config};
 use crate::sys;
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A running gateway.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Server {
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
         }
-        let endpoint = Endpoint::new(&config.engine);
+        let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
         let mut server = Server {
@@ -66,13 +66,10 @@ impl Server {
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
-                endpoint: endpoint.clone(),
-                engine_address: config.engine.clone(),
-                dialect: None,
-                engine_trouble: false,
+                engines: config.settings.peers.table(),
                 entries: Slab::new(),
                 wheel: Wheel::new(0),
-                upstream: Upstream::new(endpoint.clone(), call_token),
+                peers: Peers::new(resolver.clone(), call_token),
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
                 text: Vec::new(),
@@ -81,8 +78,6 @@ impl Server {
                 effects: Vec::new(),
                 tasks: VecDeque::new(),
                 ready: Vec::new(),
-                connecting: VecDeque::new(),
-                connect_at: 0,
                 dying: Vec::new(),
                 fired: Vec::new(),
                 stopping: server.stopping.clone(),
@@ -92,37 +87,25 @@ impl Server {
             server.loops.push(thread.spawn(move || gateway.run())?);
         }
         log::info!("listening on {}", server.address);
-        let engine = config.engine.clone();
+        let engines: Vec<_> =
+            config.settings.peers.engines.iter().map(|engine| engine.address.clone()).collect();
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
-        std::thread::Builder::new().name("probe".to_owned()).spawn(move || match probe::ask(&engine) {
-            Ok(dialect) => {
-                let kind = if dialect.podman { "Podman" } else { "Docker" };
-                log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
-            }
-            Err(why) => {
-                log::warn!(
-                    "the engine at {engine} is away ({why}); sessions are answered so until it is back"
-                );
+        std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
+            for engine in engines {
+                match probe::ask(&engine) {
+                    Ok(dialect) => {
+                        let kind = if dialect.podman { "Podman" } else { "Docker" };
+                        log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
+                    }
+                    Err(why) => {
+                        log::warn!(
+                            "the engine at {engine} is away ({why}); sessions are answered so until it is back"
+                        );
+                    }
+                }
             }
         })?;
-        server.keep_resolving(config, endpoint)?;
         Ok(server)
-    }
-
-    /// A name may mean another address tomorrow; asking blocks, so it is done beside the loops.
-    fn keep_resolving(&self, config: &Config, endpoint: Endpoint) -> io::Result<()> {
-        let crate::engine::Address::Tcp { host, .. } = &config.engine else { return Ok(()) };
-        if host.parse::<std::net::IpAddr>().is_ok() {
-            return Ok(());
-        }
-        let (address, stopping) = (config.engine.clone(), self.stopping.clone());
-        std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-            while !stopping.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_secs(config::RESOLVE_SECONDS));
-                endpoint.resolve(&address);
-            }
-        })?;
-        Ok(())
     }
 
     /// Where it listens; the port is the true one.

@@ -2,17 +2,13 @@
 
 use super::buffers::{Backlog, Pool};
 use crate::config;
-use crate::engine::Address;
 use crate::session::Lane;
 use crate::sys;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 /// A stream socket.
 #[derive(Debug)]
@@ -311,84 +307,11 @@ fn parts<'a>(buffer: &'a [u8], lane: &'a Lane) -> impl Iterator<Item = &'a [u8]>
     ranges.chain(std::iter::once(&lane.bytes[..])).filter(|part| !part.is_empty())
 }
 
-/// Where an engine is reached. Names are resolved beside the loops, which take what is known.
-#[derive(Debug, Clone)]
-pub(super) enum Endpoint {
-    Unix(PathBuf),
-    Tcp(Arc<RwLock<Result<SocketAddr, String>>>),
-}
-
-impl Endpoint {
-    pub(super) fn new(address: &Address) -> Self {
-        match address {
-            Address::Unix(path) => Endpoint::Unix(path.clone()),
-            Address::Tcp { .. } => {
-                let endpoint = Endpoint::Tcp(Arc::new(RwLock::new(Err("not resolved yet".to_owned()))));
-                endpoint.resolve(address);
-                endpoint
-            }
-        }
-    }
-
-    /// Asks what address a name has now; blocks, so it is not for a loop.
-    pub(super) fn resolve(&self, address: &Address) {
-        let (Endpoint::Tcp(known), Address::Tcp { host, port }) = (self, address) else { return };
-        let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port));
-        let found = found
-            .map_err(|error| error.to_string())
-            .and_then(|all| that_answers(all).ok_or_else(|| "the name has no address".to_owned()));
-        if let Ok(mut known) = known.write() {
-            // An address that worked is better than none.
-            if found.is_ok() || known.is_err() {
-                *known = found;
-            }
-        }
-    }
-
-    /// Begins to connect; whether it is still connecting comes with the socket.
-    ///
-    /// # Errors
-    /// `WouldBlock`: a unix socket's queue is full, try again a little later. Others are final.
-    pub(super) fn connect(&self) -> io::Result<(Socket, bool)> {
-        match self {
-            Endpoint::Unix(path) => Ok((Socket::Unix(mio::net::UnixStream::connect(path)?), false)),
-            Endpoint::Tcp(known) => {
-                let known = known.read().map(|known| known.clone()).unwrap_or_else(|_| Err("lost".into()));
-                let stream = mio::net::TcpStream::connect(known.map_err(io::Error::other)?)?;
-                stream.set_nodelay(true)?;
-                sys::notice_vanished_peer(stream.as_fd(), config::KEEPALIVE_IDLE_SECONDS)?;
-                Ok((Socket::Tcp(stream), true))
-            }
-        }
-    }
-}
-
-/// Of several addresses (`localhost` is ::1 and 127.0.0.1) the first that takes a connection; if none does, the first.
-fn that_answers(addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
-    const TIME_LIMIT: Duration = Duration::from_secs(2);
-    let addresses: Vec<SocketAddr> = addresses.collect();
-    let first = addresses.first().copied();
-    if addresses.len() < 2 {
-        return first;
-    }
-    addresses.into_iter().find(|address| TcpStream::connect_timeout(address, TIME_LIMIT).is_ok()).or(first)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use mio::Poll;
-    use std::net::TcpListener;
-
-    #[test]
-    fn of_several_addresses_one_that_answers_is_taken() {
-        let there = TcpListener::bind("127.0.0.1:0").unwrap();
-        let there = there.local_addr().map(|address| (there, address)).unwrap();
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(that_answers([gone, there.1].into_iter()), Some(there.1));
-        assert_eq!(that_answers([gone, gone].into_iter()), Some(gone));
-        assert_eq!(that_answers([].into_iter()), None);
-    }
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_client_that_rests_is_not_given_up() {

@@ -1,14 +1,16 @@
-//! Short calls to the engine beside the sessions' streams: a small pool of kept-alive connections, lines of calls in
-//! front of it, a deadline on each.
+//! Short calls to one engine or service beside the sessions' streams: a small pool of kept-alive connections, lines of
+//! calls in front of it, a deadline on each.
 //!
 //! There is a line for each kind of call. How a process ended is what its person waits for, and a session gives up on it
 //! soon; so those calls come first, and calls that can wait never take all connections: an engine may hold a resize for
 //! ten seconds, and a thousand sessions that end together have a thousand reapers to start.
 
 use super::buffers::Pool;
+use super::endpoint::Endpoint;
 use super::slab::Key;
-use super::socket::{Endpoint, Filled, Leg};
+use super::socket::{Filled, Leg};
 use crate::config;
+use crate::service::Service;
 use crate::session::{Call, CallError, Lane, Millis};
 use crate::wire::http::{Expect, Reply, ReplyReader};
 use mio::{Registry, Token};
@@ -26,14 +28,16 @@ struct Waiting {
 }
 
 /// The kinds of calls, in the order they are served.
-const LINES: usize = 3;
+const LINES: usize = 4;
 const ENDS: usize = 0;
-const SIZES: usize = 1;
-const REAPERS: usize = 2;
+const SEARCHES: usize = 1;
+const SIZES: usize = 2;
+const REAPERS: usize = 3;
 
 fn line_of(call: Call) -> usize {
     match call {
         Call::InspectExec | Call::InspectContainer => ENDS,
+        Call::Access | Call::Locate { .. } => SEARCHES,
         Call::Resize | Call::ProbePaused => SIZES,
         Call::ReapCreate | Call::ReapStart => REAPERS,
     }
@@ -53,26 +57,76 @@ struct Connection {
     idle_since: Millis,
 }
 
+/// How a peer is called.
+#[derive(Debug)]
+pub(super) struct Manners {
+    /// Who it is, in errors.
+    who: String,
+    connections_max: usize,
+    /// How many connections calls that can wait may take.
+    patient_max: usize,
+    /// For the wait for a connection.
+    wait_milliseconds_max: u64,
+    /// For the call once it has one.
+    call_milliseconds_max: u64,
+    body_bytes_max: usize,
+}
+
+impl Manners {
+    pub(super) fn of_engine(name: &str) -> Manners {
+        Manners {
+            who: name.to_owned(),
+            connections_max: config::CALL_CONNECTIONS_MAX,
+            patient_max: config::PATIENT_CALLS_MAX,
+            wait_milliseconds_max: config::CALL_WAIT_MILLISECONDS_MAX,
+            call_milliseconds_max: config::CALL_MILLISECONDS_MAX,
+            body_bytes_max: config::REPLY_BODY_BYTES_MAX,
+        }
+    }
+
+    /// A service's calls are all of one kind, and the whole of each has one limit.
+    pub(super) fn of_service(service: &Service) -> Manners {
+        Manners {
+            who: service.name.clone(),
+            connections_max: config::SERVICE_CONNECTIONS_MAX,
+            patient_max: config::SERVICE_CONNECTIONS_MAX,
+            wait_milliseconds_max: service.milliseconds_max,
+            call_milliseconds_max: service.milliseconds_max,
+            body_bytes_max: config::SERVICE_BODY_BYTES_MAX,
+        }
+    }
+}
+
 /// The pool.
 #[derive(Debug)]
 pub(super) struct Upstream {
     endpoint: Endpoint,
+    manners: Manners,
     connections: Vec<Option<Connection>>,
     waiting: [VecDeque<Waiting>; LINES],
     pub(super) finished: Vec<Finished>,
-    /// Turns a connection's place into its token.
-    token: fn(usize) -> Token,
+    /// The peer's number, for tokens.
+    number: u32,
+    /// Turns it and a connection's place into a token.
+    token: fn(u32, usize) -> Token,
     /// No connection could be had for now: when to try again; 0 when one may be tried.
     rest_until: Millis,
 }
 
 impl Upstream {
-    pub(super) fn new(endpoint: Endpoint, token: fn(usize) -> Token) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        manners: Manners,
+        number: u32,
+        token: fn(u32, usize) -> Token,
+    ) -> Self {
         Upstream {
             endpoint,
+            manners,
             connections: Vec::new(),
             waiting: Default::default(),
             finished: Vec::new(),
+            number,
             token,
             rest_until: 0,
         }
@@ -82,11 +136,11 @@ impl Upstream {
     pub(super) fn submit(&mut self, caller: Key, call: Call, request: Vec<u8>, now: Millis) {
         let line = &mut self.waiting[line_of(call)];
         if line.len() >= config::CALLS_WAITING_MAX {
-            let error = CallError("too many calls wait for the engine".to_owned());
+            let error = CallError(format!("too many calls wait for {}", self.manners.who));
             self.finished.push((caller, call, Err(error)));
             return;
         }
-        let deadline = now + config::CALL_WAIT_MILLISECONDS_MAX;
+        let deadline = now + self.manners.wait_milliseconds_max;
         line.push_back(Waiting { caller, call, request, deadline, retried: false });
     }
 
@@ -100,10 +154,10 @@ impl Upstream {
             else {
                 return;
             };
-            waiting.deadline = waiting.deadline.min(now + config::CALL_MILLISECONDS_MAX);
+            waiting.deadline = waiting.deadline.min(now + self.manners.call_milliseconds_max);
             let method = if waiting.request.starts_with(b"GET ") { "GET" } else { "POST" };
-            let reader =
-                ReplyReader::new(method, Expect::Whole, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX);
+            let body_bytes_max = self.manners.body_bytes_max;
+            let reader = ReplyReader::new(method, Expect::Whole, config::HEAD_BYTES_MAX, body_bytes_max);
             let lane = Lane { ranges: Vec::new(), bytes: waiting.request.clone() };
             connection.heard = false;
             connection.current = Some((waiting, reader));
@@ -116,7 +170,7 @@ impl Upstream {
     fn next_line(&self) -> Option<usize> {
         (0..LINES).find(|line| {
             let waits = !self.waiting[*line].is_empty();
-            waits && (*line == ENDS || self.served(*line) < config::PATIENT_CALLS_MAX)
+            waits && (*line == ENDS || self.served(*line) < self.manners.patient_max)
         })
     }
 
@@ -131,7 +185,7 @@ impl Upstream {
     fn connect(&mut self, registry: &Registry, now: Millis) -> Option<usize> {
         let place = match self.connections.iter().position(Option::is_none) {
             Some(place) => place,
-            None if self.connections.len() < config::CALL_CONNECTIONS_MAX => {
+            None if self.connections.len() < self.manners.connections_max => {
                 self.connections.push(None);
                 self.connections.len() - 1
             }
@@ -140,10 +194,9 @@ impl Upstream {
         if now < self.rest_until {
             return None;
         }
-        let leg = self
-            .endpoint
-            .connect()
-            .and_then(|(socket, connecting)| Leg::new(registry, socket, (self.token)(place), connecting));
+        let leg = self.endpoint.connect().and_then(|(socket, connecting)| {
+            Leg::new(registry, socket, (self.token)(self.number, place), connecting)
+        });
         self.rest_until = 0;
         match leg {
             Ok(leg) => {
@@ -159,7 +212,7 @@ impl Upstream {
                 None
             }
             Err(error) => {
-                let trouble = error.to_string();
+                let trouble = self.unreachable(&error);
                 for Waiting { caller, call, .. } in self.waiting.iter_mut().flat_map(|line| line.drain(..)) {
                     self.finished.push((caller, call, Err(CallError(trouble.clone()))));
                 }
@@ -180,7 +233,8 @@ impl Upstream {
     ) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some(Err(error)) = connection.leg.ready(event) {
-            return self.fail(place, &error.to_string(), registry, pool);
+            let trouble = self.unreachable(&error);
+            return self.fail(place, &trouble, registry, pool);
         }
         if connection.leg.connecting {
             return;
@@ -195,7 +249,7 @@ impl Upstream {
             };
             let Some((_, reader)) = &mut connection.current else {
                 // It spoke without being asked: it is of no use any more.
-                return self.fail(place, "the engine spoke without being asked", registry, pool);
+                return self.drop_connection(place, registry, pool);
             };
             connection.heard = true;
             match reader.feed(&scratch[..count]) {
@@ -216,7 +270,15 @@ impl Upstream {
         }
     }
 
-    /// The engine closed the connection.
+    fn unreachable(&self, error: &std::io::Error) -> String {
+        format!("{} cannot be reached: {error}", self.endpoint.address())
+    }
+
+    fn timed_out(&self) -> CallError {
+        CallError(format!("{} did not answer in time", self.manners.who))
+    }
+
+    /// The peer closed the connection.
     fn ended(&mut self, place: usize, registry: &Registry, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some((mut waiting, mut reader)) = connection.current.take() {
@@ -228,7 +290,7 @@ impl Upstream {
                 waiting.retried = true;
                 self.waiting[line_of(waiting.call)].push_front(waiting);
             } else {
-                let error = CallError("the engine closed the connection".to_owned());
+                let error = CallError(format!("{} closed the connection", self.manners.who));
                 self.finished.push((waiting.caller, waiting.call, Err(error)));
             }
         }
@@ -247,6 +309,12 @@ impl Upstream {
         if let Some(connection) = self.connections.get_mut(place).and_then(Option::take) {
             connection.leg.close(registry, pool);
         }
+    }
+
+    /// No call waits, and no connection is kept.
+    pub(super) fn is_idle(&self) -> bool {
+        let lines = self.waiting.iter().all(VecDeque::is_empty);
+        lines && self.finished.is_empty() && self.connections.iter().all(Option::is_none)
     }
 
     /// When [`Upstream::timer`] wants to be called.
@@ -269,17 +337,18 @@ impl Upstream {
         if self.rest_until <= now {
             self.rest_until = 0;
         }
+        let timed_out = self.timed_out();
         for line in &mut self.waiting {
             while line.front().is_some_and(|waiting| waiting.deadline <= now)
                 && let Some(Waiting { caller, call, .. }) = line.pop_front()
             {
-                self.finished.push((caller, call, Err(timed_out())));
+                self.finished.push((caller, call, Err(timed_out.clone())));
             }
         }
         for place in 0..self.connections.len() {
             match &self.connections[place] {
                 Some(Connection { current: Some((waiting, _)), .. }) if waiting.deadline <= now => {
-                    self.fail(place, &timed_out().0, registry, pool);
+                    self.fail(place, &timed_out.0, registry, pool);
                 }
                 Some(Connection { current: None, idle_since, .. })
                     if idle_since + config::CALL_IDLE_MILLISECONDS_MAX <= now =>
@@ -290,8 +359,4 @@ impl Upstream {
             }
         }
     }
-}
-
-fn timed_out() -> CallError {
-    CallError("the engine did not answer in time".to_owned())
 }

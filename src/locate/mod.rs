@@ -1,40 +1,41 @@
-//! Which container is the target: builds the question, reads the answer.
+//! Which container is the target: builds the questions, reads the answers.
 //!
-//! A [`Locator`] tries its [`Scheme`]s in order; each is one question to the engine. The first scheme that
-//! knows the app's proc decides. The engine's filter only makes the answer short: whether a container is the
-//! target is decided here, exactly, on the labels it has.
+//! | file | what it holds |
+//! |---|---|
+//! | this one | targets, the ways in which they are found, the whole search |
+//! | [`lists`] | one engine's lists of containers, and which of those are the target |
+//! | `lainlet` | LAIN's lainlet: a service that knows where an app's containers are |
+//! | `scheme` | by which labels a container is whose |
+//! | `choice` | of several containers, the one that is meant |
+//!
+//! A [`Locator`] goes through its [`Way`]s in order; the first that knows the app's proc decides. One that cannot be
+//! asked ends the search: what the next one says might be another container.
 //!
 //! ```text
-//! start ──► Ask ──► answer ──► Found | Refused
+//! start ──► Ask ──► answer ──► Found | Leg | Refused
 //!            ▲         │
-//!            └─────────┘ next scheme
+//!            └─────────┘ more questions, the next way
 //! ```
-//!
-//! **The next locator.** LAIN asks its lainlet, another service than the engine, where an app's containers
-//! are. It fits the same seam: another [`Scheme`] whose question is that service's and whose answer is read
-//! here. [`Step::Ask`] then carries an address beside the bytes, and [`Found`] the engine beside the
-//! container; the caller's loop of asking and answering stays as it is.
 //!
 //! May not know: sockets, clocks, randomness, logs, sessions, who may enter.
 
+mod choice;
+mod lainlet;
+pub mod lists;
 mod scheme;
 
 use std::fmt;
 
+pub use choice::{Candidate, choose};
+pub use lists::{ListSearch, ListStep, Schemes};
 pub use scheme::{Labels, Scheme};
 
-use crate::engine::reply::read_list;
-use crate::engine::{Dialect, EngineError, Listed, is_container_name, request};
+use crate::engine::{EngineError, EngineId, Engines, is_container_name};
+use crate::service::{Peer, Service, ServiceId};
 use crate::wire::http::Reply;
 
 /// The longest app, proc or instance, in bytes.
 pub const PART_BYTES_MAX: usize = 255;
-
-/// How many instances or names an error lists before it says "and more".
-const LISTED_MAX: usize = 20;
-
-/// How many characters of one of them it shows.
-const LISTED_CHARS_MAX: usize = 64;
 
 /// What the client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,189 +53,22 @@ pub enum Target {
     Container(String),
 }
 
-/// Where a target was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The container's id, or its name as given.
-    pub container: String,
-}
-
-/// Why a target has no container. `Display` is `detail`, one line without control characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LocateError {
-    /// Nothing that runs on this engine is it.
-    NotFound {
-        /// What was looked for, and what runs instead.
-        detail: String,
-    },
-    /// Several are it.
-    Ambiguous {
-        /// Which ones, and what to do: "3 instances of shop/web run: 1, 2, 3; name one".
-        detail: String,
-    },
-    /// The engine refused to say.
-    Engine(EngineError),
-}
-
-impl fmt::Display for LocateError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LocateError::NotFound { detail } | LocateError::Ambiguous { detail } => {
-                formatter.write_str(detail)
-            }
-            LocateError::Engine(error) => error.fmt(formatter),
-        }
-    }
-}
-
-impl std::error::Error for LocateError {}
-
-/// What is to be done next in a search.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Send this HTTP request to the engine and bring its whole reply to [`Search::answer`].
-    Ask(Vec<u8>),
-    /// The search is over.
-    Found(Found),
-    /// The search is over.
-    Refused(LocateError),
-}
-
-/// How targets are found on an engine. The default knows Compose, then Swarm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Locator {
-    schemes: Vec<Scheme>,
-}
-
-impl Locator {
-    /// Tries these schemes in this order.
-    pub fn new(schemes: Vec<Scheme>) -> Locator {
-        Locator { schemes }
-    }
-
-    /// Begins a search. A container by name needs no question: whether it exists is found out when it is
-    /// entered.
-    pub fn start(&self, target: &Target, dialect: &Dialect) -> (Search, Step) {
-        let (search, checked) = match target {
-            Target::App { app, proc, instance } => {
-                let search =
-                    Search { app: app.clone(), proc: proc.clone(), instance: instance.clone(), scheme: 0 };
-                let checked = search.check();
-                (search, checked)
-            }
-            Target::Container(name) => {
-                let none = String::new;
-                let search =
-                    Search { app: none(), proc: none(), instance: none(), scheme: self.schemes.len() };
-                return (search, by_name(name));
-            }
-        };
-        let step = match checked {
-            Ok(()) => search.ask(self, dialect),
-            Err(detail) => not_found(detail),
-        };
-        (search, step)
-    }
-}
-
-impl Default for Locator {
-    fn default() -> Locator {
-        Locator::new(vec![Scheme::Labels(Labels::compose()), Scheme::Swarm])
-    }
-}
-
-/// A search that waits for the answer to its last [`Step::Ask`].
-#[derive(Debug, Clone)]
-pub struct Search {
-    app: String,
-    proc: String,
-    instance: String,
-    /// Which of the locator's schemes was asked about last.
-    scheme: usize,
-}
-
-impl Search {
-    /// Goes on with the engine's reply. The locator is the one the search began with; a search that is over
-    /// finds nothing more.
-    pub fn answer(&mut self, locator: &Locator, dialect: &Dialect, reply: &Reply) -> Step {
-        let Some(scheme) = locator.schemes.get(self.scheme) else {
-            return self.nothing();
-        };
-        let listed = match read_list(reply) {
-            Ok(listed) => listed,
-            Err(error) => return Step::Refused(LocateError::Engine(error)),
-        };
-        let candidates: Vec<Candidate<'_>> = (listed.iter())
-            .filter_map(|container| {
-                let instance = scheme.instance_of(&self.app, &self.proc, &container.labels)?;
-                Some(Candidate { container, instance })
-            })
-            .collect();
-        if candidates.is_empty() {
-            self.scheme += 1;
-            return self.ask(locator, dialect);
-        }
-        self.scheme = locator.schemes.len();
-        self.choose(&candidates)
-    }
-
-    fn ask(&self, locator: &Locator, dialect: &Dialect) -> Step {
-        let Some(scheme) = locator.schemes.get(self.scheme) else {
-            return self.nothing();
-        };
-        let labels = scheme.labels_of(&self.app, &self.proc);
-        let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Step::Ask(request::list_containers(dialect, &labels))
-    }
-
-    fn choose(&self, candidates: &[Candidate<'_>]) -> Step {
-        let chosen: Vec<&Candidate<'_>> = (candidates.iter())
-            .filter(|candidate| self.instance.is_empty() || candidate.instance == self.instance)
-            .collect();
-        let who = format!("{}/{}", self.app, self.proc);
-        match chosen.as_slice() {
-            [only] => Step::Found(Found { container: only.container.id.clone() }),
-            [] => not_found(format!(
-                "no instance {} of {who} runs here; there is {}",
-                self.instance,
-                instances(candidates)
-            )),
-            [first, rest @ ..] if rest.iter().all(|other| other.instance == first.instance) => {
-                let detail = match first.instance {
-                    "" => format!(
-                        "{} containers of {who} run without an instance: {}",
-                        chosen.len(),
-                        names(&chosen)
-                    ),
-                    instance => {
-                        let instance = shown(instance);
-                        format!(
-                            "{} containers run as {who} instance {instance}: {}",
-                            chosen.len(),
-                            names(&chosen)
-                        )
-                    }
-                };
-                Step::Refused(LocateError::Ambiguous { detail })
-            }
-            several => Step::Refused(LocateError::Ambiguous {
-                detail: format!(
-                    "{} instances of {who} run: {}; name one",
-                    several.len(),
-                    instances(candidates)
-                ),
-            }),
-        }
-    }
-
-    fn nothing(&self) -> Step {
-        not_found(format!("no container of {}/{} runs here", self.app, self.proc))
-    }
-
+impl Target {
     /// Values that no container can have are refused before anyone is asked.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn check(&self) -> Result<(), String> {
+        let (app, proc, instance) = match self {
+            Target::App { app, proc, instance } => (app, proc, instance),
+            Target::Container(name) if is_container_name(name) => return Ok(()),
+            Target::Container(_) => {
+                return Err("the target is not a container's name: letters, digits, _ . and -, at most 128"
+                    .to_owned());
+            }
+        };
         for (what, text, may_be_empty) in
-            [("app", &self.app, false), ("proc", &self.proc, false), ("instance", &self.instance, true)]
+            [("app", app, false), ("proc", proc, false), ("instance", instance, true)]
         {
             if text.is_empty() && !may_be_empty {
                 return Err(format!("the target names no {what}"));
@@ -250,50 +84,206 @@ impl Search {
     }
 }
 
-/// A container that is the app's proc, and which instance of it.
-struct Candidate<'a> {
-    container: &'a Listed,
-    instance: &'a str,
+/// Where a target was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The container's id, or its name as given.
+    pub container: String,
+    /// Whose container it is.
+    pub engine: EngineId,
 }
 
-fn by_name(name: &str) -> Step {
-    if is_container_name(name) {
-        Step::Found(Found { container: name.to_owned() })
-    } else {
-        not_found("the target is not a container's name: letters, digits, _ . and -, at most 128".to_owned())
+/// Why a target has no container. `Display` is one line without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocateError {
+    /// Nothing that runs is it.
+    NotFound {
+        /// What was looked for, and what runs instead.
+        detail: String,
+    },
+    /// Several are it.
+    Ambiguous {
+        /// Which ones, and what to do: "3 instances of shop/web run: 1, 2, 3; name one".
+        detail: String,
+    },
+    /// Somebody who had to be asked gave no usable answer.
+    Unavailable {
+        /// Who, and why.
+        detail: String,
+    },
+    /// The engine refused to say.
+    Engine(EngineError),
+}
+
+impl fmt::Display for LocateError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocateError::NotFound { detail }
+            | LocateError::Ambiguous { detail }
+            | LocateError::Unavailable { detail } => formatter.write_str(detail),
+            LocateError::Engine(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for LocateError {}
+
+/// One way to find targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// The labels of an engine's containers.
+    Labels(Schemes),
+    /// LAIN's lainlet.
+    Lainlet(ServiceId),
+}
+
+/// How targets are found. The default goes by labels: Compose's, then Swarm's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locator {
+    ways: Vec<Way>,
+}
+
+impl Default for Locator {
+    fn default() -> Locator {
+        Locator::new(vec![Way::Labels(Schemes::default())])
+    }
+}
+
+/// What a search may ask, and learns of.
+#[derive(Debug)]
+pub struct World<'a> {
+    /// The one that the search began with.
+    pub locator: &'a Locator,
+    /// The services of the settings.
+    pub services: &'a [Service],
+    /// The engines that are known.
+    pub engines: &'a mut Engines,
+}
+
+/// A short call that a search needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Whom to ask.
+    pub peer: Peer,
+    /// To be given back with the answer; no two questions of a search have the same.
+    pub number: u16,
+    /// A whole HTTP request.
+    pub request: Vec<u8>,
+}
+
+/// What is to be done next in a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask these and bring each answer to [`Search::answer`], in whatever order they come.
+    Ask(Vec<Question>),
+    /// Only this engine can have it: search on its own lists, with [`Locator::schemes`], on the connection that becomes
+    /// the session's.
+    Leg(EngineId),
+    /// The search is over.
+    Found(Found),
+    /// The search is over.
+    Refused(LocateError),
+}
+
+impl Locator {
+    /// Goes these ways in this order.
+    pub fn new(ways: Vec<Way>) -> Locator {
+        Locator { ways }
+    }
+
+    /// How containers are known by their labels; none where no way goes by labels.
+    pub fn schemes(&self) -> Option<&Schemes> {
+        self.ways.iter().find_map(|way| match way {
+            Way::Labels(schemes) => Some(schemes),
+            Way::Lainlet(_) => None,
+        })
+    }
+}
+
+/// A search for a container, which waits for answers.
+#[derive(Debug, Clone)]
+pub struct Search {
+    target: Target,
+    /// Which of the locator's ways is gone now.
+    way: usize,
+    /// The number of the question that is open.
+    question: u16,
+}
+
+impl Search {
+    /// Begins to search. A container by its name needs no question: whether it exists is found out when it is entered.
+    pub fn start(target: Target, world: &mut World<'_>) -> (Search, Step) {
+        let mut search = Search { target, way: 0, question: 0 };
+        if let Err(detail) = search.target.check() {
+            return (search, not_found(detail));
+        }
+        let step = match (&search.target, world.engines.configured().next()) {
+            (Target::Container(name), Some(engine)) => Step::Found(Found { container: name.clone(), engine }),
+            (Target::Container(_), None) => not_found("no engine is configured".to_owned()),
+            (Target::App { .. }, _) => search.ask(world),
+        };
+        (search, step)
+    }
+
+    /// Goes on with the reply to a question, or with the reason why there is none.
+    pub fn answer(&mut self, world: &mut World<'_>, number: u16, reply: Result<&Reply, &str>) -> Step {
+        let Some(Way::Lainlet(service)) = world.locator.ways.get(self.way) else {
+            return Step::Ask(Vec::new());
+        };
+        if number != self.question {
+            return Step::Ask(Vec::new());
+        }
+        let name = world.services.get(service.index()).map_or("lainlet", |service| &service.name);
+        let Target::App { app, proc, .. } = &self.target else { return Step::Ask(Vec::new()) };
+        let candidates = match reply.map_err(str::to_owned).and_then(|reply| lainlet::read(reply, app, proc))
+        {
+            Ok(candidates) => candidates,
+            Err(why) => {
+                let detail = format!("{name} is not available: {why}");
+                return Step::Refused(LocateError::Unavailable { detail });
+            }
+        };
+        if candidates.is_empty() {
+            self.way += 1;
+            return self.ask(world);
+        }
+        match choose(&self.target, &candidates) {
+            Err(error) => Step::Refused(error),
+            Ok(chosen) => match world.engines.of_node(&chosen.node) {
+                Ok(engine) => Step::Found(Found { container: chosen.container.clone(), engine }),
+                Err(why) => {
+                    let detail = format!("the container is on a node that has no engine here: {why}");
+                    Step::Refused(LocateError::Unavailable { detail })
+                }
+            },
+        }
+    }
+
+    /// What its answer is waited for, to people.
+    pub fn waits_for(&self) -> &'static str {
+        "the word where the container is"
+    }
+
+    fn ask(&mut self, world: &mut World<'_>) -> Step {
+        let Target::App { app, proc, .. } = &self.target else { return Step::Ask(Vec::new()) };
+        match (world.locator.ways.get(self.way), world.engines.configured().next()) {
+            (Some(Way::Lainlet(id)), _) => {
+                let Some(service) = world.services.get(id.index()) else {
+                    let detail = "lainlet is not configured".to_owned();
+                    return Step::Refused(LocateError::Unavailable { detail });
+                };
+                self.question += 1;
+                let request = lainlet::question(service, app);
+                Step::Ask(vec![Question { peer: Peer::Service(*id), number: self.question, request }])
+            }
+            (Some(Way::Labels(_)), Some(engine)) => Step::Leg(engine),
+            (Some(Way::Labels(_)) | None, _) => not_found(format!("no container of {app}/{proc} runs here")),
+        }
     }
 }
 
 fn not_found(detail: String) -> Step {
     Step::Refused(LocateError::NotFound { detail })
-}
-
-/// `1, 2, 10`: numbers in their order, then the rest; each once.
-fn instances(candidates: &[Candidate<'_>]) -> String {
-    let mut instances: Vec<&str> = candidates.iter().map(|candidate| candidate.instance).collect();
-    instances.sort_by_key(|instance| (instance.parse::<u64>().unwrap_or(u64::MAX), *instance));
-    instances.dedup();
-    enumeration(&instances, "one without an instance")
-}
-
-fn names(candidates: &[&Candidate<'_>]) -> String {
-    let names: Vec<&str> = candidates.iter().map(|candidate| candidate.container.name.as_str()).collect();
-    enumeration(&names, "one without a name")
-}
-
-fn enumeration(items: &[&str], unnamed: &str) -> String {
-    let mut listed: Vec<String> = (items.iter().take(LISTED_MAX))
-        .map(|item| if item.is_empty() { unnamed.to_owned() } else { shown(item) })
-        .collect();
-    if items.len() > LISTED_MAX {
-        listed.push(format!("and {} more", items.len() - LISTED_MAX));
-    }
-    listed.join(", ")
-}
-
-/// Labels hold what their author liked: bounded and on one line it may be shown.
-fn shown(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(LISTED_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::fixtures::{json as json_reply, refusal};
-use crate::engine::{ApiVersion, Fault};
+use crate::engine::{Address, ApiVersion, Dialect, Fault, NamedEngine, request};
 
 const DIALECT: Dialect = Dialect { version: ApiVersion { major: 1, minor: 41 }, podman: false };
 
@@ -29,26 +29,54 @@ fn swarm(id: &str, stack: &str, service: &str, slot: &str) -> Value {
     }})
 }
 
-/// Plays the engine with these answers, one a question; gives what came of it.
-fn search(target: &Target, answers: &[Value]) -> Step {
-    let locator = Locator::default();
-    let (mut search, mut step) = locator.start(target, &DIALECT);
+fn world<'a>(locator: &'a Locator, services: &'a [Service], engines: &'a mut Engines) -> World<'a> {
+    World { locator, services, engines }
+}
+
+/// One engine, of the usual name.
+fn one_engine() -> Engines {
+    let address = Address::parse("unix:///engine.sock").unwrap();
+    Engines::new(&[NamedEngine { name: "only".to_owned(), address }], None)
+}
+
+/// Plays the engine with these answers, one a question; gives what came of it: the container, or why there is none.
+fn search(target: &Target, answers: &[Value]) -> Result<String, LocateError> {
+    let (locator, mut engines) = (Locator::default(), one_engine());
+    match Search::start(target.clone(), &mut world(&locator, &[], &mut engines)).1 {
+        Step::Found(Found { container, .. }) => {
+            assert_eq!(answers.len(), 0, "nobody is asked");
+            return Ok(container);
+        }
+        Step::Refused(error) => return Err(error),
+        Step::Leg(engine) => assert_eq!(Some(engine), engines.only()),
+        Step::Ask(questions) => panic!("the leg is asked, and nobody else: {questions:?}"),
+    }
+    let schemes = locator.schemes().unwrap();
+    let (mut search, mut step) = ListSearch::start(schemes, &DIALECT, target);
     let mut answers = answers.iter();
-    while let Step::Ask(question) = &step {
+    while let ListStep::Ask(question) = &step {
         assert!(question.starts_with(b"GET /v1.41/containers/json?filters="), "{step:?}");
         let answer = answers.next().expect("no more questions than answers");
-        step = search.answer(&locator, &DIALECT, &json_reply(200, &answer.to_string()));
+        step = search.answer(schemes, &DIALECT, &json_reply(200, &answer.to_string()));
     }
     assert_eq!(answers.next(), None, "no fewer questions than answers");
-    step
+    match step {
+        ListStep::Listed(candidates) => choose(target, &candidates).map(|chosen| chosen.container.clone()),
+        ListStep::Refused(error) => Err(LocateError::Engine(error)),
+        ListStep::Ask(_) => unreachable!("all were answered"),
+    }
 }
 
-fn found(container: &str) -> Step {
-    Step::Found(Found { container: container.to_owned() })
+fn found(container: &str) -> Result<String, LocateError> {
+    Ok(container.to_owned())
 }
 
-fn ambiguous(detail: &str) -> Step {
-    Step::Refused(LocateError::Ambiguous { detail: detail.to_owned() })
+fn ambiguous(detail: &str) -> Result<String, LocateError> {
+    Err(LocateError::Ambiguous { detail: detail.to_owned() })
+}
+
+fn not_found(detail: &str) -> Result<String, LocateError> {
+    Err(LocateError::NotFound { detail: detail.to_owned() })
 }
 
 #[test]
@@ -69,7 +97,7 @@ fn compose_is_asked_first() {
     // Instances are text: 02 is not 2.
     assert_eq!(
         search(&app("shop", "web", "02"), &[three]),
-        not_found("no instance 02 of shop/web runs here; there is 1, 2, 10".to_owned())
+        not_found("no instance 02 of shop/web runs here; there is 1, 2, 10")
     );
 }
 
@@ -83,19 +111,19 @@ fn then_swarm() {
     );
     assert_eq!(
         search(&app("shop", "web", ""), &[json!([]), json!([])]),
-        not_found("no container of shop/web runs here".to_owned())
+        not_found("no container of shop/web runs here")
     );
 }
 
 #[test]
 fn the_questions_carry_both_labels() {
-    let locator = Locator::default();
-    let (mut search, first) = locator.start(&app("shop", "web", "1"), &DIALECT);
+    let schemes = Schemes::default();
+    let (mut search, first) = ListSearch::start(&schemes, &DIALECT, &app("shop", "web", "1"));
     let labels = [("com.docker.compose.project", "shop"), ("com.docker.compose.service", "web")];
-    assert_eq!(first, Step::Ask(request::list_containers(&DIALECT, &labels)));
-    let second = search.answer(&locator, &DIALECT, &json_reply(200, "[]"));
+    assert_eq!(first, ListStep::Ask(request::list_containers(&DIALECT, &labels)));
+    let second = search.answer(&schemes, &DIALECT, &json_reply(200, "[]"));
     let labels = [("com.docker.stack.namespace", "shop"), ("com.docker.swarm.service.name", "shop_web")];
-    assert_eq!(second, Step::Ask(request::list_containers(&DIALECT, &labels)));
+    assert_eq!(second, ListStep::Ask(request::list_containers(&DIALECT, &labels)));
 }
 
 #[test]
@@ -117,7 +145,7 @@ fn the_filter_is_not_trusted() {
     assert_eq!(search(&app("shop", "web2", ""), std::slice::from_ref(&all)), found("a"));
     assert_eq!(
         search(&app("shop", "db", ""), &[all.clone(), all]),
-        not_found("no container of shop/db runs here".to_owned())
+        not_found("no container of shop/db runs here")
     );
 }
 
@@ -146,14 +174,13 @@ fn two_containers_with_one_instance_are_ambiguous() {
 fn long_lists_are_cut() {
     let many: Vec<Value> =
         (1..=50).map(|n| compose(&format!("c{n}"), "shop", "web", &n.to_string())).collect();
-    let Step::Refused(LocateError::Ambiguous { detail }) = search(&app("shop", "web", ""), &[json!(many)])
-    else {
+    let Err(LocateError::Ambiguous { detail }) = search(&app("shop", "web", ""), &[json!(many)]) else {
         panic!("fifty instances are ambiguous");
     };
     assert!(detail.starts_with("50 instances of shop/web run: 1, 2, 3, "), "{detail}");
     assert!(detail.ends_with(", 20, and 30 more; name one"), "{detail}");
     let hostile = json!([compose("a", "shop", "web", &format!("\r\n{}", "9".repeat(999)))]);
-    let Step::Refused(error) = search(&app("shop", "web", "1"), &[hostile]) else {
+    let Err(error) = search(&app("shop", "web", "1"), &[hostile]) else {
         panic!("instance 1 is not there");
     };
     let detail = error.to_string();
@@ -168,7 +195,7 @@ fn containers_by_name_need_no_question() {
     let too_long = "a".repeat(129);
     for name in ["", "/web", "../x", "a b", "a\r\nb", "wéb", &too_long] {
         let step = search(&Target::Container(name.to_owned()), &[]);
-        assert!(matches!(step, Step::Refused(LocateError::NotFound { .. })), "{name:?}: {step:?}");
+        assert!(matches!(step, Err(LocateError::NotFound { .. })), "{name:?}: {step:?}");
     }
 }
 
@@ -185,16 +212,16 @@ fn impossible_targets_are_refused_unasked() {
         (app("shop", &long, ""), "the target's proc is longer than 255 bytes"),
         (app("shop", "web", &long), "the target's instance is longer than 255 bytes"),
     ] {
-        assert_eq!(search(&target, &[]), not_found(detail.to_owned()));
+        assert_eq!(search(&target, &[]), not_found(detail));
     }
     let longest = &long[1..];
     let step = search(&app(longest, longest, longest), &[json!([]), json!([])]);
-    assert!(matches!(step, Step::Refused(LocateError::NotFound { .. })));
+    assert!(matches!(step, Err(LocateError::NotFound { .. })));
 }
 
 #[test]
 fn the_engines_refusals_are_told() {
-    let locator = Locator::default();
+    let schemes = Schemes::default();
     for (reply, kind) in [
         (refusal(500, "boom"), Fault::Engine),
         (
@@ -203,22 +230,95 @@ fn the_engines_refusals_are_told() {
         ),
         (json_reply(200, "{}"), Fault::Unreadable),
     ] {
-        let (mut search, _) = locator.start(&app("shop", "web", ""), &DIALECT);
-        let step = search.answer(&locator, &DIALECT, &reply);
-        assert!(
-            matches!(&step, Step::Refused(LocateError::Engine(error)) if error.kind == kind),
-            "{kind:?}: {step:?}"
-        );
+        let (mut search, _) = ListSearch::start(&schemes, &DIALECT, &app("shop", "web", ""));
+        let step = search.answer(&schemes, &DIALECT, &reply);
+        assert!(matches!(&step, ListStep::Refused(error) if error.kind == kind), "{kind:?}: {step:?}");
     }
 }
 
 #[test]
 fn a_search_that_is_over_finds_nothing_more() {
-    let locator = Locator::default();
+    let schemes = Schemes::default();
     let one = json_reply(200, &json!([compose("a", "shop", "web", "1")]).to_string());
-    let (mut search, _) = locator.start(&app("shop", "web", ""), &DIALECT);
-    assert_eq!(search.answer(&locator, &DIALECT, &one), found("a"));
-    assert!(matches!(search.answer(&locator, &DIALECT, &one), Step::Refused(LocateError::NotFound { .. })));
-    let (_, step) = Locator::new(Vec::new()).start(&app("shop", "web", ""), &DIALECT);
-    assert!(matches!(step, Step::Refused(LocateError::NotFound { .. })));
+    let (mut search, _) = ListSearch::start(&schemes, &DIALECT, &app("shop", "web", ""));
+    assert!(matches!(search.answer(&schemes, &DIALECT, &one), ListStep::Listed(found) if found.len() == 1));
+    assert_eq!(search.answer(&schemes, &DIALECT, &one), ListStep::Listed(Vec::new()));
+    let (_, step) = ListSearch::start(&Schemes::new(Vec::new()), &DIALECT, &app("shop", "web", ""));
+    assert_eq!(step, ListStep::Listed(Vec::new()));
+}
+
+/// An answer of lainlet's about shop/web: these instances, containers and nodes.
+fn pods(pods: &[(u64, &str, &str)]) -> Reply {
+    let pods: Vec<Value> = (pods.iter())
+        .map(|(instance, container, node)| {
+            json!({"InstanceNo": instance, "ContainerInfos": [{"ContainerId": container, "NodeIp": node}]})
+        })
+        .collect();
+    json_reply(200, &json!({ "shop.web.web": { "PodInfos": pods } }).to_string())
+}
+
+fn lainlet() -> (Locator, Vec<Service>) {
+    let service = Service::parse("lainlet", "http://lainlet.lain:9001", 4000).unwrap();
+    (Locator::new(vec![Way::Lainlet(ServiceId(0))]), vec![service])
+}
+
+#[test]
+fn lainlet_tells_container_and_node() {
+    let (locator, services) = lainlet();
+    let address = |url| Address::parse(url).unwrap();
+    let named = |name: &str, url| NamedEngine { name: name.to_owned(), address: address(url) };
+    let two = [named("a", "tcp://10.0.0.1:2375"), named("b", "tcp://10.0.0.2:2375")];
+    for (answer, instance, outcome) in [
+        (pods(&[(1, "c1", "10.0.0.1"), (2, "c2", "10.0.0.2")]), "2", Ok(("c2", "b"))),
+        (pods(&[(1, "c1", "10.0.0.1")]), "", Ok(("c1", "a"))),
+        (
+            pods(&[(1, "c1", "10.0.0.1"), (2, "c2", "b")]),
+            "",
+            Err("2 instances of shop/web run: 1, 2; name one"),
+        ),
+        (
+            pods(&[(1, "c1", "a"), (1, "c2", "b")]),
+            "1",
+            Err("2 containers run as shop/web instance 1: c1, c2"),
+        ),
+        (pods(&[(1, "c1", "a")]), "2", Err("no instance 2 of shop/web runs here; there is 1")),
+        (pods(&[(1, "c1", "a")]), "01", Err("no instance 01 of shop/web runs here; there is 1")),
+        (pods(&[]), "1", Err("no container of shop/web runs here")),
+        (json_reply(200, "{}"), "1", Err("no container of shop/web runs here")),
+        (pods(&[(1, "c1", "10.0.0.9")]), "1", Err("no engine is configured for node 10.0.0.9")),
+        (json_reply(503, "{}"), "1", Err("lainlet is not available: it answered 503")),
+        (json_reply(200, "[]"), "1", Err("lainlet is not available: its answer is JSON of another shape")),
+    ] {
+        let mut engines = Engines::new(&two, None);
+        let target = app("shop", "web", instance);
+        let (mut search, step) = Search::start(target, &mut world(&locator, &services, &mut engines));
+        let Step::Ask(questions) = step else { panic!("{step:?}") };
+        let [Question { peer: Peer::Service(ServiceId(0)), number, request }] = &questions[..] else {
+            panic!("{questions:?}")
+        };
+        assert!(request.starts_with(b"GET /v2/coreinfowatcher?appname=shop HTTP/1.1\r\n"));
+        let early = search.answer(&mut world(&locator, &services, &mut engines), number + 1, Ok(&answer));
+        assert_eq!(early, Step::Ask(Vec::new()), "nobody was asked that");
+        match (search.answer(&mut world(&locator, &services, &mut engines), *number, Ok(&answer)), outcome) {
+            (Step::Found(Found { container, engine }), Ok((wanted, of))) => {
+                assert_eq!((container.as_str(), engines.name(engine)), (wanted, of));
+            }
+            (Step::Refused(error), Err(words)) => {
+                assert!(error.to_string().contains(words), "{error}");
+            }
+            (step, outcome) => panic!("{step:?} and not {outcome:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_lainlet_that_does_not_answer_is_told() {
+    let (locator, services) = lainlet();
+    let mut engines = one_engine();
+    let target = app("shop", "web", "1");
+    let (mut search, _) = Search::start(target, &mut world(&locator, &services, &mut engines));
+    let step =
+        search.answer(&mut world(&locator, &services, &mut engines), 1, Err("it did not answer in time"));
+    let detail = "lainlet is not available: it did not answer in time".to_owned();
+    assert_eq!(step, Step::Refused(LocateError::Unavailable { detail }));
 }

@@ -75,11 +75,15 @@ impl Session {
         state.retry_at = Millis::MAX;
         match (state.question, &state.stay.exec) {
             (Question::Exec, Some(exec)) => {
-                cx.call(Call::InspectExec, request::inspect_exec(&state.stay.dialect, exec));
+                cx.call(
+                    state.stay.engine,
+                    Call::InspectExec,
+                    request::inspect_exec(&state.stay.dialect, exec),
+                );
             }
             (Question::Container { .. }, _) | (Question::Exec, None) => {
                 let request = request::inspect_container(&state.stay.dialect, &state.stay.container);
-                cx.call(Call::InspectContainer, request);
+                cx.call(state.stay.engine, Call::InspectContainer, request);
             }
         }
     }
@@ -111,7 +115,12 @@ impl Session {
             Call::InspectExec => question == Question::Exec,
             Call::InspectContainer => question != Question::Exec,
             // A late one decides nothing.
-            Call::Resize | Call::ProbePaused | Call::ReapCreate | Call::ReapStart => false,
+            Call::Access
+            | Call::Locate { .. }
+            | Call::Resize
+            | Call::ProbePaused
+            | Call::ReapCreate
+            | Call::ReapStart => false,
         };
         if !is_asked {
             return;
@@ -381,6 +390,7 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ShuttingDown
         | Outcome::Bug
         | Outcome::AccessUnavailable { .. }
-        | Outcome::AccessEnded { .. } => true,
+        | Outcome::AccessEnded { .. }
+        | Outcome::LocateUnavailable { .. } => true,
     }
 }

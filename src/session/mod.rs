@@ -1,7 +1,7 @@
 //! One session's life, pure: bytes and time are arguments, effects are values, output goes to lent lanes.
 //!
 //! ```text
-//!            head        hello       engine leg          101 / 200            stream ended
+//!            head        hello       services, leg       101 / 200            stream ended
 //! Upgrading ──────▶ Greeting ─────▶ Opening (locate, create, start) ─────▶ Streaming ─────▶ Settling
 //!     │ plain HTTP      │                │                                     │               │ inspect
 //!     ▼                 └────────────────┴──────────── outcome ────────────────┴───────────────┘
@@ -15,6 +15,7 @@
 
 mod closing;
 mod inbound;
+mod locating;
 mod opening;
 mod reaping;
 mod relay;
@@ -22,8 +23,9 @@ mod streaming;
 mod upgrading;
 
 use crate::config::{self, Settings};
-use crate::engine::{Dialect, ExecId};
+use crate::engine::{Dialect, EngineId, Engines, ExecId};
 use crate::outcome::{Action, Outcome};
+use crate::service::Peer;
 use crate::wire::http::Reply;
 use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response};
 use crate::wire::websocket::{Opcode, write_frame};
@@ -98,9 +100,16 @@ impl Lane {
     }
 }
 
-/// A short call to the engine, beside the session's own stream; told back with its reply.
+/// A short call beside the session's own stream; told back with its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
+    /// May this be entered, and by whom?
+    Access,
+    /// Where is the target?
+    Locate {
+        /// Which question of the search it is.
+        question: u16,
+    },
     /// Resize the exec's terminal.
     Resize,
     /// How did the exec end?
@@ -119,13 +128,15 @@ pub enum Call {
 #[derive(Debug)]
 pub enum Effect {
     /// Connect the engine leg; [`Session::engine_connected`] or [`Session::engine_failed`] follows.
-    ConnectEngine,
+    ConnectEngine(EngineId),
     /// Shut down the writing side of the engine leg once what is queued for it has gone: the end of stdin.
     FinishEngineInput,
     /// Close the engine leg now.
     CloseEngine,
     /// Make a short call; [`Session::reply`] follows.
     Call {
+        /// Whom to ask.
+        peer: Peer,
         /// What it is for.
         call: Call,
         /// A whole HTTP request.
@@ -146,6 +157,8 @@ pub enum Event {
     Opened {
         /// The container as the engine was asked for it.
         container: String,
+        /// Whose container it is.
+        engine: EngineId,
         /// From the accepted upgrade, in milliseconds.
         after: Millis,
     },
@@ -168,8 +181,8 @@ pub struct Context<'a> {
     pub now: Millis,
     /// The gateway's settings.
     pub settings: &'a Settings,
-    /// What is known of the engine's API; sessions learn it, use it and forget it when the engine goes.
-    pub dialect: &'a mut Option<Dialect>,
+    /// The engines, and what is known of their API: sessions learn it, use it and forget it when an engine goes.
+    pub engines: &'a mut Engines,
     /// Bytes that the client's socket has not taken yet.
     pub client_backlog: usize,
     /// What goes to the client.
@@ -183,8 +196,8 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn call(&mut self, call: Call, request: Vec<u8>) {
-        self.effects.push(Effect::Call { call, request });
+    fn call(&mut self, engine: EngineId, call: Call, request: Vec<u8>) {
+        self.effects.push(Effect::Call { peer: Peer::Engine(engine), call, request });
     }
 }
 
@@ -194,6 +207,7 @@ struct Stay {
     /// The exec; none for attach.
     exec: Option<ExecId>,
     container: String,
+    engine: EngineId,
     user: Option<String>,
     /// What the engine spoke when the session was opened.
     dialect: Dialect,
@@ -289,9 +303,17 @@ impl Session {
         }
     }
 
-    /// It waits for the engine leg that it asked for.
-    pub fn wants_engine_leg(&self) -> bool {
-        matches!(&self.state, State::Opening(_))
+    /// The engine to which it waits for the leg that it asked for.
+    pub fn wants_engine_leg(&self) -> Option<EngineId> {
+        match &self.state {
+            State::Opening(state) => state.wants_leg(),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => None,
+        }
     }
 
     /// Bytes of the client arrived in `buffer[range]`; all of them are consumed.
@@ -366,8 +388,8 @@ impl Session {
 
     /// The engine leg could not be connected; `why` names the address and the error.
     pub fn engine_failed(&mut self, cx: &mut Context<'_>, why: String) {
-        *cx.dialect = None;
-        if let State::Opening(_) = self.state {
+        if let State::Opening(state) = &self.state {
+            state.forget_dialect(cx.engines);
             self.end(cx, Outcome::EngineUnavailable { detail: why });
         }
     }
@@ -405,7 +427,7 @@ impl Session {
             return self.reaping_reply(cx, call, reply);
         }
         match &mut self.state {
-            State::Opening(state) => state.resized(call),
+            State::Opening(_) => self.opening_called(cx, call, reply),
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
             State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => {}

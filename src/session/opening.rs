@@ -1,14 +1,14 @@
-//! locate → create → start. Rare and short-lived, so it is boxed and may own buffers.
+//! locate → connect → create → start. Rare and short-lived, so it is boxed and may own buffers.
 //!
-//! The engine's questions are asked one after another on the connection that becomes the session's stream, so that an
+//! Services are asked first, by short calls (in `locating`). The engine's questions are asked one after another on the connection that becomes the session's stream, so that an
 //! open costs the engine one connection and nothing waits for anybody else's call.
 
 use super::streaming::Streaming;
-use super::{Call, Context, Effect, Event, Millis, Session, State, Stay, send};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
-use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
-use crate::locate::{Found, LocateError, Search, Step, Target};
+use crate::engine::{Dialect, EngineId, Engines, ExecId, ExecSpec, WindowSize, reply, request};
+use crate::locate::{ListSearch, Search, Target};
 use crate::outcome::{Action, Outcome, StartFault};
 use crate::wire::http::{BodyFraming, Expect, Reply, ReplyReader};
 use crate::wire::message::{
@@ -22,7 +22,7 @@ pub(super) struct Opening {
     began: Millis,
     pub(super) deadline: Millis,
     hello: Hello,
-    target: Target,
+    pub(super) target: Target,
     /// The newest size that the client told.
     size: Option<WindowSize>,
     /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
@@ -31,13 +31,15 @@ pub(super) struct Opening {
     /// What was typed before the process could read it.
     typed: Vec<u8>,
     stdin_ended: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
     reader: Option<ReplyReader>,
+    /// Whose container it is, once that is known.
+    pub(super) engine: Option<EngineId>,
     /// What this connection's engine speaks. Another session may find the engine gone and forget what all of them
     /// know; what was asked and begun here is still read and ended in the words it was asked in.
-    dialect: Option<Dialect>,
+    pub(super) dialect: Option<Dialect>,
     /// The container as the engine is asked for it, once located.
-    container: String,
+    pub(super) container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
     /// The engine will not take another question on this connection.
@@ -47,10 +49,13 @@ pub(super) struct Opening {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
+    /// Others than the engine leg are asked where the container is.
+    Searching(Search),
     Connecting,
     Pinging,
-    Locating(Search),
+    /// The engine's own lists are searched.
+    Listing(ListSearch),
     /// The container is inspected, to see whether it may be entered by its name, or how to follow it.
     Inspecting,
     Creating,
@@ -68,9 +73,10 @@ enum Stage {
 impl Stage {
     fn waits_for(&self) -> &'static str {
         match self {
+            Stage::Searching(search) => search.waits_for(),
             Stage::Connecting => "the connection to the engine",
             Stage::Pinging => "the engine's ping",
-            Stage::Locating(_) => "the engine's list of containers",
+            Stage::Listing(_) => "the engine's list of containers",
             Stage::Inspecting => "the engine's word on the container",
             Stage::Creating => "the engine to create the exec",
             Stage::Starting(_) => "the engine to start the exec",
@@ -91,10 +97,16 @@ impl Opening {
         self.unsent.is_none()
     }
 
-    /// The resize beside the start may come back before the start does.
-    pub(super) fn resized(&mut self, call: Call) {
-        if call == Call::Resize {
-            self.resizing = false;
+    /// The engine to which it waits for a connection.
+    pub(super) fn wants_leg(&self) -> Option<EngineId> {
+        let waits = matches!(self.stage, Stage::Connecting) || self.unsent.is_some();
+        self.engine.filter(|_| waits)
+    }
+
+    /// The engine may come back as another.
+    pub(super) fn forget_dialect(&self, engines: &mut Engines) {
+        if let Some(engine) = self.engine {
+            engines.forget(engine);
         }
     }
 
@@ -104,6 +116,7 @@ impl Opening {
         Some(Stay {
             exec: Some(exec),
             container: self.container,
+            engine: self.engine?,
             user: (!self.hello.user.is_empty()).then_some(self.hello.user),
             dialect: self.dialect?,
             tty: self.hello.tty,
@@ -145,13 +158,35 @@ impl Session {
             stdin_ended: false,
             stage: Stage::Connecting,
             reader: None,
+            engine: None,
             dialect: None,
             container: String::new(),
             renegotiated: false,
             spent: false,
             unsent: None,
         }));
-        cx.effects.push(Effect::ConnectEngine);
+        self.locate(cx);
+    }
+
+    /// A short call came back while the session is being opened.
+    pub(super) fn opening_called(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
+        let State::Opening(state) = &mut self.state else { return };
+        match call {
+            Call::Locate { question } => self.location_answer(cx, question, reply),
+            // The resize beside the start may come back before the start does.
+            Call::Resize => state.resizing = false,
+            Call::Access
+            | Call::InspectExec
+            | Call::InspectContainer
+            | Call::ProbePaused
+            | Call::ReapCreate
+            | Call::ReapStart => {}
+        }
     }
 
     /// What the client says while its session is being opened: sizes, and what is typed ahead.
@@ -171,9 +206,9 @@ impl Session {
         if let Some(request) = state.unsent.take() {
             return cx.to_engine.bytes.extend_from_slice(&request);
         }
-        state.dialect = *cx.dialect;
+        state.dialect = state.engine.and_then(|engine| cx.engines.dialect(engine));
         match state.dialect {
-            Some(dialect) => self.locate(cx, dialect),
+            Some(dialect) => self.find(cx, dialect),
             None => self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping()),
         }
     }
@@ -186,7 +221,7 @@ impl Session {
             state.spent = true;
             return self.opening_reply(cx, reply);
         }
-        *cx.dialect = None;
+        state.forget_dialect(cx.engines);
         let detail = format!("it closed the connection while Entry waited for {}.", self.waits_for());
         self.end(cx, Outcome::EngineUnavailable { detail });
     }
@@ -208,7 +243,7 @@ impl Session {
         }
     }
 
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         cx: &mut Context<'_>,
         stage: Stage,
@@ -223,7 +258,7 @@ impl Session {
         if std::mem::take(&mut state.spent) {
             state.unsent = Some(request);
             cx.effects.push(Effect::CloseEngine);
-            cx.effects.push(Effect::ConnectEngine);
+            cx.effects.extend(state.engine.map(Effect::ConnectEngine));
         } else {
             cx.to_engine.bytes.extend_from_slice(&request);
         }
@@ -274,20 +309,15 @@ impl Session {
         match (stage, state.dialect) {
             (Stage::Pinging, _) => match reply::read_ping(&reply) {
                 Ok(dialect) => {
-                    *cx.dialect = Some(dialect);
+                    if let Some(engine) = state.engine {
+                        cx.engines.learn(engine, dialect);
+                    }
                     state.dialect = Some(dialect);
-                    self.locate(cx, dialect);
+                    self.find(cx, dialect);
                 }
                 Err(error) => self.refused_by_engine(cx, error),
             },
-            (Stage::Locating(mut search), Some(dialect)) => {
-                match search.answer(&cx.settings.locator, &dialect, &reply) {
-                    Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
-                    step @ (Step::Ask(_) | Step::Found(_) | Step::Refused(_)) => {
-                        self.location_step(cx, dialect, search, step);
-                    }
-                }
-            }
+            (Stage::Listing(search), Some(dialect)) => self.list_answer(cx, dialect, search, &reply),
             (Stage::Inspecting, Some(dialect)) => self.inspected(cx, dialect, &reply),
             (Stage::Creating, Some(dialect)) => match reply::read_created(&reply) {
                 Ok(exec) => self.start(cx, dialect, exec),
@@ -313,40 +343,25 @@ impl Session {
                 Err(error) => self.refused_by_engine(cx, error),
             },
             // Nothing else is asked before it is known what the engine speaks.
-            (Stage::Connecting, _) | (_, None) => self.unreadable(cx, "it spoke without being asked"),
+            (Stage::Searching(_) | Stage::Connecting, _) | (_, None) => {
+                self.unreadable(cx, "it spoke without being asked")
+            }
         }
     }
 
     /// The engine said no: negotiate again if it is about the version, else the session ends with its words.
-    fn refused_by_engine(&mut self, cx: &mut Context<'_>, error: EngineError) {
+    pub(super) fn refused_by_engine(&mut self, cx: &mut Context<'_>, error: EngineError) {
         let State::Opening(state) = &mut self.state else { return };
         if error.kind == Fault::VersionRefused && !state.renegotiated {
             state.renegotiated = true;
             state.dialect = None;
-            *cx.dialect = None;
+            state.forget_dialect(cx.engines);
             return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
         }
         self.end(cx, outcome_of(error));
     }
 
-    fn locate(&mut self, cx: &mut Context<'_>, dialect: Dialect) {
-        let State::Opening(state) = &self.state else { return };
-        let (search, step) = cx.settings.locator.start(&state.target, &dialect);
-        self.location_step(cx, dialect, search, step);
-    }
-
-    fn location_step(&mut self, cx: &mut Context<'_>, dialect: Dialect, search: Search, step: Step) {
-        match step {
-            Step::Ask(request) => self.ask(cx, Stage::Locating(search), "GET", Expect::Whole, request),
-            Step::Found(Found { container }) => self.located(cx, dialect, container),
-            Step::Refused(LocateError::NotFound { detail } | LocateError::Ambiguous { detail }) => {
-                self.end(cx, Outcome::ContainerNotFound { detail });
-            }
-            Step::Refused(LocateError::Engine(error)) => self.refused_by_engine(cx, error),
-        }
-    }
-
-    fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
+    pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
         let by_name = self.asked_by_name();
         let State::Opening(state) = &mut self.state else { return };
         state.container = container;
@@ -409,9 +424,9 @@ impl Session {
         // shell has its size from the script, unless the size came, or changed, after that was sent.
         let beside = state.hello.tty && dialect.resizes_beside_start();
         let scripted = state.hello.command.is_empty() && state.started_with == state.size;
-        if let (Some(size), true) = (state.size, beside && !scripted) {
+        if let (Some(size), Some(engine), true) = (state.size, state.engine, beside && !scripted) {
             state.resizing = true;
-            cx.call(Call::Resize, request::resize_exec(&dialect, &exec, size));
+            cx.call(engine, Call::Resize, request::resize_exec(&dialect, &exec, size));
         }
         state.started_with = state.size;
         self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
@@ -441,15 +456,15 @@ impl Session {
 
     fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let Opening { began, container, .. } = *state;
-        let stay = Stay { exec: None, container, user: None, dialect, tty, shell: false };
+        let Opening { began, container, engine: Some(engine), .. } = *state else { return };
+        let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
 
     fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
-        cx.effects
-            .push(Effect::Tell(Event::Opened { container: stay.container.clone(), after: cx.now - began }));
+        let (container, engine) = (stay.container.clone(), stay.engine);
+        cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
         if self.codec == Codec::V1 {
             let opened = Opened { session: self.id.to_string(), container: stay.container.clone() };
             let response = ResponseMessage {

@@ -6,7 +6,7 @@
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, Stay};
 use crate::config;
 use crate::engine::reply::EngineError;
-use crate::engine::{Dialect, ExecSpec, reply, request};
+use crate::engine::{Dialect, EngineId, ExecSpec, reply, request};
 use crate::wire::http::Reply;
 
 /// Runs in the container, by the image's own sh.
@@ -15,6 +15,7 @@ const REAP_SCRIPT: &str = include_str!("reap.sh");
 /// The reaper is being created or started.
 #[derive(Debug)]
 pub(super) struct Reaping {
+    engine: EngineId,
     dialect: Dialect,
     pub(super) deadline: Millis,
 }
@@ -34,8 +35,9 @@ impl Session {
             environment: &[],
             size: None,
         };
-        cx.call(Call::ReapCreate, request::create_exec(&stay.dialect, &stay.container, &spec));
+        cx.call(stay.engine, Call::ReapCreate, request::create_exec(&stay.dialect, &stay.container, &spec));
         self.reaping = Some(Box::new(Reaping {
+            engine: stay.engine,
             dialect: stay.dialect,
             deadline: cx.now + config::REAP_MILLISECONDS_MAX,
         }));
@@ -51,7 +53,8 @@ impl Session {
         let trouble = match (call, reply) {
             (Call::ReapCreate, Ok(reply)) => match reply::read_created(&reply) {
                 Ok(exec) => {
-                    cx.call(Call::ReapStart, request::start_exec_detached(&reaping.dialect, &exec, false));
+                    let request = request::start_exec_detached(&reaping.dialect, &exec, false);
+                    cx.call(reaping.engine, Call::ReapStart, request);
                     return;
                 }
                 Err(EngineError { text, .. }) => Some(text),

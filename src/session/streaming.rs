@@ -196,7 +196,7 @@ impl Streaming {
     fn call_resize(&mut self, cx: &mut Context<'_>) {
         if let (Some(exec), Some(size)) = (&self.stay.exec, self.size) {
             self.resizing = true;
-            cx.call(Call::Resize, request::resize_exec(&self.stay.dialect, exec, size));
+            cx.call(self.stay.engine, Call::Resize, request::resize_exec(&self.stay.dialect, exec, size));
         }
     }
 
@@ -301,7 +301,8 @@ impl Streaming {
         }
         if self.unanswered || self.paused_since.is_some() {
             self.unanswered = false;
-            cx.call(Call::ProbePaused, request::inspect_container(&self.stay.dialect, &self.stay.container));
+            let request = request::inspect_container(&self.stay.dialect, &self.stay.container);
+            cx.call(self.stay.engine, Call::ProbePaused, request);
         }
     }
 }
@@ -415,7 +416,12 @@ impl Session {
                 }
             }
             Call::ProbePaused => self.paused_probed(cx, reply),
-            Call::InspectExec | Call::InspectContainer | Call::ReapCreate | Call::ReapStart => {}
+            Call::Access
+            | Call::Locate { .. }
+            | Call::InspectExec
+            | Call::InspectContainer
+            | Call::ReapCreate
+            | Call::ReapStart => {}
         }
     }
 

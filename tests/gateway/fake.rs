@@ -1,4 +1,5 @@
-//! An engine with a script: it answers what an engine answers, but where a test wants it otherwise.
+//! An engine with a script: it answers what an engine answers, but where a test wants it otherwise. With a script that
+//! answers everything it is any service.
 
 use crate::support::{Directory, PATIENCE, eventually};
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ pub(crate) const BYE: &str = "bye\n";
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
-    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`.
+    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`.
     pub(crate) what: &'static str,
     pub(crate) target: String,
     pub(crate) body: String,
@@ -254,6 +255,7 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
         ("POST", "start") if upgrade => "POST start",
         ("POST", "start") => "POST detached",
         ("POST", "resize") => "POST resize",
+        ("GET", "coreinfowatcher") => "GET lainlet",
         _ => panic!("the gateway asked {head}"),
     };
     let mut all = shared.asked.lock().unwrap();

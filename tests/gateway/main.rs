@@ -13,6 +13,7 @@ mod engines;
 mod fake;
 mod flow;
 mod http;
+mod locate;
 mod raw;
 mod rules;
 mod stalls;

@@ -1,6 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
-use entry::config::{Config, ContainerRule, Settings};
+use entry::config::{Config, ContainerRule, Peers, Settings};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
@@ -57,16 +57,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// In front of an engine; every container may be entered by name.
     pub(crate) fn before(engine: &str) -> Gateway {
-        let config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            engine: Address::parse(engine).unwrap(),
-            workers: 1,
-            demo: false,
-            settings: Settings {
-                allow_container: ContainerRule::new(vec!["*".to_owned()]),
-                ..Settings::default()
-            },
-        };
+        Gateway::with(Settings {
+            peers: Peers::one(Address::parse(engine).unwrap()),
+            allow_container: ContainerRule::new(vec!["*".to_owned()]),
+            ..Settings::default()
+        })
+    }
+
+    pub(crate) fn with(settings: Settings) -> Gateway {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config { listen, workers: 1, demo: false, settings };
         let server = Server::start(&config).unwrap();
         Gateway { address: server.address(), server: Some(server) }
     }

@@ -4,7 +4,7 @@ use crate::source::{Path, paths};
 use std::fs;
 
 /// The pure rooms from the bottom up: each may name itself and those before it.
-const PURE_ROOMS: [&str; 5] = ["wire", "engine", "locate", "access", "session"];
+const PURE_ROOMS: [&str; 6] = ["wire", "engine", "service", "locate", "access", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
 const OTHER_ROOMS: [&str; 6] = ["gateway", "client", "demo", "serve", "logging", "sys"];
 /// Files of values, which only sessions name.

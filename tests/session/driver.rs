@@ -5,9 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entry::config::{self, Settings};
-use entry::engine::Dialect;
+use entry::config::{self, Peers, Settings};
+use entry::engine::{Address, Dialect, EngineId, Engines};
 use entry::outcome::Outcome;
+use entry::service::Peer;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Session, SessionId};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{
@@ -125,7 +126,7 @@ impl Write for Pipe {
 pub(crate) struct Visit {
     pub(crate) session: Session,
     pub(crate) settings: Settings,
-    pub(crate) dialect: Option<Dialect>,
+    pub(crate) engines: Engines,
     pub(crate) now: Millis,
     pub(crate) speaks: Speaks,
     pub(crate) pace: Pace,
@@ -136,7 +137,9 @@ pub(crate) struct Visit {
     socket: WebSocket<Pipe>,
     /// Bytes for the engine that nobody has looked at.
     pub(crate) to_engine: Vec<u8>,
-    pub(crate) calls: VecDeque<(Call, Vec<u8>)>,
+    pub(crate) calls: VecDeque<(Peer, Call, Vec<u8>)>,
+    /// Whom the last short call that was looked at was for.
+    pub(crate) called_peer: Option<Peer>,
     pub(crate) connects: usize,
     pub(crate) engine_input_finished: bool,
     pub(crate) engine_closed: bool,
@@ -153,14 +156,15 @@ pub(crate) struct Visit {
 impl Visit {
     pub(crate) fn new(speaks: Speaks) -> Self {
         let settings = Settings {
+            peers: Peers::one(Address::parse("unix:///engine.sock").unwrap()),
             allow_container: config::ContainerRule::new(vec!["*".to_owned()]),
             ..Settings::default()
         };
         let id = SessionId { boot: 0xb007, number: 7 };
         Visit {
             session: Session::new(id, 1_000_000),
+            engines: settings.peers.table(),
             settings,
-            dialect: None,
             now: 1_000_000,
             speaks,
             pace: Pace::Whole,
@@ -169,6 +173,7 @@ impl Visit {
             socket: WebSocket::from_raw_socket(Pipe::default(), Role::Client, None),
             to_engine: Vec::new(),
             calls: VecDeque::new(),
+            called_peer: None,
             connects: 0,
             engine_input_finished: false,
             engine_closed: false,
@@ -189,7 +194,7 @@ impl Visit {
         let mut cx = Context {
             now: self.now,
             settings: &self.settings,
-            dialect: &mut self.dialect,
+            engines: &mut self.engines,
             client_backlog: self.backlog,
             to_client: &mut to_client,
             to_engine: &mut to_engine,
@@ -212,15 +217,16 @@ impl Visit {
         for effect in effects {
             self.seen.extend(format!("{effect:?}").bytes());
             match effect {
-                Effect::ConnectEngine => {
+                Effect::ConnectEngine(engine) => {
+                    assert_eq!(self.session.wants_engine_leg(), Some(engine));
                     self.connects += 1;
                     self.engine_closed = false;
                 }
                 Effect::FinishEngineInput => self.engine_input_finished = true,
                 Effect::CloseEngine => self.engine_closed = true,
-                Effect::Call { call, request } => {
+                Effect::Call { peer, call, request } => {
                     self.seen.extend(&request);
-                    self.calls.push_back((call, request));
+                    self.calls.push_back((peer, call, request));
                 }
                 Effect::FinishClientOutput => self.client_output_finished = true,
                 Effect::CloseClient => self.client_closed = true,
@@ -500,6 +506,20 @@ impl Visit {
 
     // ---- The engine.
 
+    /// The only engine of a visit that has no other.
+    pub(crate) fn engine_id(&self) -> EngineId {
+        self.engines.only().expect("one engine")
+    }
+
+    /// What is known of how the only engine speaks.
+    pub(crate) fn dialect(&self) -> Option<Dialect> {
+        self.engines.dialect(self.engine_id())
+    }
+
+    pub(crate) fn forget_dialect(&mut self) {
+        self.engines.forget(self.engine_id());
+    }
+
     /// The next request on the session's own connection.
     pub(crate) fn asked(&mut self) -> Asked {
         let (asked, length) = parse_request(&self.to_engine);
@@ -509,7 +529,8 @@ impl Visit {
 
     /// The next short call.
     pub(crate) fn called(&mut self) -> (Call, Asked) {
-        let (call, request) = self.calls.pop_front().expect("a short call");
+        let (peer, call, request) = self.calls.pop_front().expect("a short call");
+        self.called_peer = Some(peer);
         let (asked, length) = parse_request(&request);
         assert_eq!(length, request.len(), "one request a call");
         (call, asked)
@@ -526,7 +547,7 @@ impl Visit {
     pub(crate) fn until_located(&mut self, kind: Kind) {
         assert_eq!(self.connects, 1);
         self.connected();
-        if self.dialect.is_none() {
+        if self.dialect().is_none() {
             assert_eq!(self.asked().line, "GET /_ping");
             self.engine(kind.pong());
         }

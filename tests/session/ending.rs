@@ -114,7 +114,7 @@ fn an_engine_that_cannot_be_asked_is_lost() {
         let began = visit.now;
         let mut asked = 0;
         while visit.outcomes.is_empty() {
-            if let Some((call, _)) = visit.calls.pop_front() {
+            if let Some((_, call, _)) = visit.calls.pop_front() {
                 asked += 1;
                 if answers {
                     visit.call_fails(call, "connection refused");
@@ -129,7 +129,7 @@ fn an_engine_that_cannot_be_asked_is_lost() {
         let text = visit.heard_the_end();
         assert!(!answers || text.contains("connection refused"), "{text}");
         // Nobody saw the process end.
-        visit.calls.retain(|(call, _)| *call == Call::ReapCreate);
+        visit.calls.retain(|(_, call, _)| *call == Call::ReapCreate);
         visit.reaps();
         visit.is_over();
     }
@@ -178,7 +178,7 @@ fn a_killed_exec_in_a_running_container_was_killed() {
     visit.exit(137, 7);
     let began = visit.now;
     while visit.outcomes.is_empty() {
-        if let Some((call, _)) = visit.calls.pop_front() {
+        if let Some((_, call, _)) = visit.calls.pop_front() {
             visit.reply(call, 200, &container(true, 0, false));
         }
         visit.wait(10);

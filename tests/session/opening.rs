@@ -204,8 +204,8 @@ fn a_200_is_a_stream_as_well_as_a_101() {
 fn what_the_engine_speaks_is_asked_once() {
     let first = Visit::open(Speaks::Lain, Kind::Docker41, Hello::default());
     let mut second = Visit::new(Speaks::Lain);
-    second.dialect = first.dialect;
-    assert!(second.dialect.is_some());
+    second.engines = first.engines.clone();
+    assert!(second.dialect().is_some());
     second.greet("/enter", Hello::default());
     // No ping in between.
     second.until_start(Kind::Docker41);
@@ -216,7 +216,7 @@ fn a_refused_version_is_asked_about_once_more() {
     let too_new = || refused(400, "client version 1.51 is too new. Maximum supported API version is 1.41");
     let mut visit = Visit::new(Speaks::V1);
     let old = Visit::open(Speaks::Lain, Kind::Docker51, Hello::default());
-    visit.dialect = old.dialect;
+    visit.engines = old.engines.clone();
     visit.greet("/enter", Hello::default());
     visit.connected();
     assert!(visit.asked().line.starts_with("GET /v1.51/containers/json"));
@@ -240,7 +240,7 @@ fn a_dialect_that_another_session_forgot_does_not_harm_a_start() {
     visit.greet("/enter", Hello::default());
     visit.until_start(Kind::Docker51);
     visit.asked();
-    visit.dialect = None;
+    visit.forget_dialect();
     visit.engine([&upgraded()[..], b"$ "].concat());
     assert_eq!(String::from_utf8_lossy(&visit.to_engine), "", "nobody typed this into the shell");
     assert_eq!(visit.heard_output().0, "$ ");
@@ -254,7 +254,7 @@ fn a_start_that_is_given_up_is_reaped_whatever_is_known_of_the_engine() {
     let mut visit = Visit::new(Speaks::Lain);
     visit.greet("/enter", Hello::default());
     visit.until_start(Kind::Docker51);
-    visit.dialect = None;
+    visit.forget_dialect();
     visit.client_vanishes();
     assert!(visit.engine_closed);
     visit.reaps();
@@ -323,7 +323,7 @@ fn an_engine_that_is_away_or_strange_is_told() {
     away.greet("/enter", Hello::default());
     away.connect_failed("unix:///x.sock cannot be reached: refused.");
     assert!(away.heard_the_end().contains("unix:///x.sock"));
-    assert_eq!(away.dialect, None);
+    assert_eq!(away.dialect(), None);
     away.is_over();
 
     let mut mute = Visit::new(Speaks::V1);
@@ -373,7 +373,7 @@ fn a_start_whose_connection_breaks_is_reaped() {
     visit.engine("HTTP/1.1 10");
     visit.engine_ends();
     assert!(matches!(visit.outcomes[..], [Outcome::EngineUnavailable { .. }]));
-    assert_eq!(visit.dialect, None, "the engine may come back as another");
+    assert_eq!(visit.dialect(), None, "the engine may come back as another");
     visit.reaps();
     visit.client_vanishes();
     visit.is_over();

@@ -11,9 +11,10 @@ mod verifier;
 pub use keys::{FILE_BYTES_MAX, KEYS_MAX, SECRET_BYTES_MIN};
 
 use super::{
-    Answer, Grant, Grants, Move, Now, Question, Recheck, Right, Service, Stage, Token, UnixSeconds, Verdict,
+    Answer, Asked, Grant, Grants, Move, Now, Question, Recheck, Right, Stage, Token, UnixSeconds, Verdict,
 };
 use super::{good, one_line, tokens};
+use crate::service::ServiceId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Validation, decode};
@@ -39,7 +40,7 @@ pub const CLAIM: &str = "entry";
 #[derive(Debug, Clone)]
 enum Source {
     Known(Vec<Key>),
-    Fetched(Service),
+    Fetched(Asked),
 }
 
 /// The rule.
@@ -68,10 +69,10 @@ pub struct Claims {
     pub user: String,
 }
 
-/// Sets of keys that were fetched, by the number of their service.
+/// Sets of keys that were fetched, by their service.
 #[derive(Debug, Default)]
 pub struct Fetched {
-    sets: HashMap<usize, Set>,
+    sets: HashMap<ServiceId, Set>,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +111,7 @@ impl Jwt {
     }
 
     /// Tokens whose keys this service publishes.
-    pub fn with_service(service: Service, claims: Claims) -> Jwt {
+    pub fn with_service(service: Asked, claims: Claims) -> Jwt {
         Jwt::new(Source::Fetched(service), claims)
     }
 
@@ -246,9 +247,9 @@ impl Set {
         self.fetched.is_some_and(|fetched| wall.abs_diff(fetched) < seconds)
     }
 
-    fn fetch(&mut self, service: &Service, wall: UnixSeconds) -> Move {
+    fn fetch(&mut self, service: &Asked, wall: UnixSeconds) -> Move {
         self.tried = wall;
-        Move::Ask { service: service.id, request: service.get_itself(), stage: Stage::Only }
+        Move::Ask { service: service.id, request: service.service.get("", &[]), stage: Stage::Only }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::super::tests::{kind, question, reply};
+use super::super::tests::{asked, kind, question, reply};
 use super::super::{Rule, Rules, Step};
 use super::*;
 use ::ring::rand::SystemRandom;
@@ -224,7 +224,7 @@ fn published(id: &str) -> String {
 }
 
 fn with_service() -> Rules {
-    let service = Service { id: 4, authority: "id.example".to_owned(), path: "/jwks.json?v=2".to_owned() };
+    let service = asked(4, "http://id.example/jwks.json?v=2");
     Rules::new(vec![Rule::Jwt(Arc::new(Jwt::with_service(service, demanded())))])
 }
 
@@ -247,7 +247,7 @@ fn keys_are_fetched_when_they_are_needed_and_not_more_often() {
             if let Step::Ask { service, request } = &step {
                 let text = String::from_utf8(request.clone()).unwrap();
                 assert!(
-                    *service == 4 && text.starts_with("GET /jwks.json?v=2 HTTP/1.1\r\nHost: id.example\r\n"),
+                    *service == ServiceId(4) && text.starts_with("GET /jwks.json?v=2 HTTP/1.1\r\nHost: id.example\r\n"),
                     "{text}"
                 );
             }
