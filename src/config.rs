@@ -2,9 +2,13 @@
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
+use crate::access::Spec;
+use crate::access::grants::matches;
+use crate::access::spec::World;
 use crate::engine::{Address, Engines, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
+use crate::wire::forwarded::Network;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -142,31 +146,8 @@ impl ContainerRule {
 
     /// The container of this name is permitted.
     pub fn permits(&self, name: &str) -> bool {
-        self.patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+        self.patterns.iter().any(|pattern| matches(pattern, name))
     }
-}
-
-/// `*` stands for any bytes, everything else for itself. Linear in the product of both lengths at worst.
-fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut name_at) = (0, 0);
-    let mut star = None;
-    while name_at < name.len() {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at, name_at));
-            at += 1;
-        } else if pattern.get(at) == name.get(name_at) {
-            at += 1;
-            name_at += 1;
-        } else if let Some((star_at, taken)) = star {
-            // Let the last star take one byte more.
-            star = Some((star_at, taken + 1));
-            at = star_at + 1;
-            name_at = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 /// Whom Entry calls.
@@ -193,9 +174,31 @@ impl Peers {
     }
 }
 
+/// How clients come in: through which proxies, on which path, from which pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Front {
+    /// What stands before every path: empty, or with a slash at its beginning and none at its end.
+    pub base_path: String,
+    /// Pages of these origins may enter, beside those of the gateway's own.
+    pub allow_origins: Vec<String>,
+    /// Own pages are only those of a loopback address: without proof of who asks, any page that a person visits could
+    /// give itself this machine's address (DNS rebinding).
+    pub loopback_pages_only: bool,
+    /// The cookie with the token, for pages that have it from elsewhere.
+    pub token_cookie: Option<String>,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who is believed whom it serves.
+    pub trusted_proxies: Vec<Network>,
+}
+
 /// What sessions go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// How clients come in.
+    pub front: Front,
+    /// How often services are asked again whether somebody may stay; never, unless the operator says so.
+    pub recheck_milliseconds: Option<u64>,
     /// The engines and services.
     pub peers: Peers,
     /// How targets are found.
@@ -211,6 +214,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            front: Front { loopback_pages_only: true, ..Front::default() },
+            recheck_milliseconds: None,
             peers: Peers::default(),
             locator: Locator::default(),
             allow_container: ContainerRule::default(),
@@ -229,6 +234,8 @@ pub struct Config {
     pub workers: usize,
     /// With the embedded engine in place of a real one.
     pub demo: bool,
+    /// Who may enter: rules in their order.
+    pub access: Vec<Spec>,
     /// What sessions go by.
     pub settings: Settings,
 }
@@ -249,11 +256,21 @@ Usage: entry serve [OPTIONS]
                             lainlet=HOST:PORT (LAIN's service)  [labels]
   --labels APP,PROC,INSTANCE  the container labels that name them, before Swarm's
                             [com.docker.compose.project,com.docker.compose.service,com.docker.compose.container-number]
+  --access RULE             who may enter; repeatable, the first answer decides: anonymous, tokens=FILE, jwt=NAME=VALUE,…,
+                            webhook=URL, lain  [anonymous, on a loopback address]
+  --access-recheck MINUTES  ask webhook and lain again under open sessions, and end those that may not stay
+  --allow-anonymous-shells-from-anywhere     let anybody who can connect enter, on any address
+  --lain-without-auth-lets-everybody-in      so that lain allows where LAIN's console has no access control
+  --allow-origin ORIGIN     pages of this origin may enter too (https://console.example); repeatable
+  --token-cookie NAME       the cookie in which pages bring the token
+  --trusted-proxy NETWORK   believe X-Forwarded-For, Forwarded, X-Real-IP from there (10.0.0.0/8); repeatable
+  --proxy-protocol          every connection begins with a PROXY header (v1 or v2), from a trusted proxy
+  --base-path PATH          what stands before /enter, /attach and /api/ping
   --attach-tail LINES       how many of the last lines /attach gives first  [100]
   --paused-timeout SECONDS  how long a container may stay paused under a session that is used  [60]
   -h, --help                this text
 
-Until access control is there, only loopback addresses can be listened on.
+SIGHUP reads the files of rules anew; one that is broken leaves the old rule in force.
 ";
 
 /// What a command line asks for.
@@ -274,7 +291,7 @@ const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 /// One sentence that says what is wrong and what to do.
 pub fn parse_serve(
     arguments: impl IntoIterator<Item = OsString>,
-    docker_host: Option<String>,
+    environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Wish, String> {
     let mut listen = "127.0.0.1:8022".to_owned();
     let mut engine = None;
@@ -284,6 +301,9 @@ pub fn parse_serve(
     let mut patterns = Vec::new();
     let mut schemes = Schemes::default();
     let mut lainlet = None;
+    let mut access = Vec::new();
+    let mut anonymous_from_anywhere = false;
+    let mut lain_lets_everybody_in = false;
 
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -298,6 +318,23 @@ pub fn parse_serve(
             Long("allow-container") => patterns.push(container_pattern(value(&mut parser)?)?),
             Long("labels") => schemes = labels(&value(&mut parser)?)?,
             Long("locate") => lainlet = locate(&value(&mut parser)?)?,
+            Long("access") => access.push(value(&mut parser)?),
+            Long("access-recheck") => {
+                let minutes = number("--access-recheck", &value(&mut parser)?, 1, 1440)?;
+                settings.recheck_milliseconds = Some(minutes * 60_000);
+            }
+            Long("allow-anonymous-shells-from-anywhere") => anonymous_from_anywhere = true,
+            Long("lain-without-auth-lets-everybody-in") => lain_lets_everybody_in = true,
+            Long("allow-origin") => settings.front.allow_origins.push(origin(value(&mut parser)?)?),
+            Long("token-cookie") => settings.front.token_cookie = Some(cookie_name(value(&mut parser)?)?),
+            Long("trusted-proxy") => {
+                let network = value(&mut parser)?;
+                let network = Network::parse(&network)
+                    .map_err(|error| format!("--trusted-proxy {network}: {error}"))?;
+                settings.front.trusted_proxies.push(network);
+            }
+            Long("proxy-protocol") => settings.front.proxy_protocol = true,
+            Long("base-path") => settings.front.base_path = base_path(&value(&mut parser)?)?,
             Long("attach-tail") => {
                 let lines = number("--attach-tail", &value(&mut parser)?, 0, 1_000_000)?;
                 settings.attach_tail_lines = u32::try_from(lines).unwrap_or(u32::MAX);
@@ -319,6 +356,7 @@ pub fn parse_serve(
         patterns.push("demo".to_owned());
     }
     settings.allow_container = ContainerRule::new(patterns);
+    let docker_host = environment("DOCKER_HOST");
     let engine = engine.or(docker_host.filter(|host| !host.is_empty() && !demo));
     let engine = engine.as_deref().unwrap_or(DEFAULT_ENGINE);
     settings.peers = Peers::one(
@@ -335,7 +373,10 @@ pub fn parse_serve(
         Some(workers) => usize::try_from(workers).unwrap_or(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(Wish::Serve(Box::new(Config { listen: loopback(&listen)?, workers, demo, settings })))
+    let listen = listen_address(&listen)?;
+    let access = rules(&access, lain_lets_everybody_in, &mut settings, environment)?;
+    check_openness(listen, demo, &access, anonymous_from_anywhere, &mut settings.front)?;
+    Ok(Wish::Serve(Box::new(Config { listen, workers, demo, access, settings })))
 }
 
 fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -345,18 +386,104 @@ fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, String> 
         .ok_or_else(|| format!("{flag} takes a number from {least} to {most}, not {text:?}"))
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let text = text.replace("localhost:", "127.0.0.1:");
-    let address: SocketAddr = text.parse().map_err(|_| {
-        format!("--listen takes ADDRESS:PORT like 127.0.0.1:8022 or [::1]:8022, not {text:?}")
-    })?;
-    if !address.ip().is_loopback() {
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.replace("localhost:", "127.0.0.1:")
+        .parse()
+        .map_err(|_| format!("--listen takes ADDRESS:PORT like 127.0.0.1:8022 or [::1]:8022, not {text:?}"))
+}
+
+/// The rules as they are written; without any, everybody who can connect is let in.
+fn rules(
+    texts: &[String],
+    lain_lets_everybody_in: bool,
+    settings: &mut Settings,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Spec>, String> {
+    let service_milliseconds_max = SERVICE_MILLISECONDS_MAX;
+    let mut world = World { services: &mut settings.peers.services, service_milliseconds_max, environment };
+    let specs: Result<Vec<Spec>, String> = texts.iter().map(|text| Spec::parse(text, &mut world)).collect();
+    let mut specs = specs?;
+    let mut has_lain = false;
+    for spec in &mut specs {
+        if let Spec::Lain(lain) = spec {
+            has_lain = true;
+            lain.without_auth_let_everybody_in = lain_lets_everybody_in;
+        }
+    }
+    if lain_lets_everybody_in && !has_lain {
+        return Err("--lain-without-auth-lets-everybody-in goes with --access lain".to_owned());
+    }
+    if specs.is_empty() {
+        specs.push(Spec::Anonymous);
+    }
+    Ok(specs)
+}
+
+/// Nobody hands out shells to the whole network by accident.
+fn check_openness(
+    listen: SocketAddr,
+    demo: bool,
+    access: &[Spec],
+    anonymous_from_anywhere: bool,
+    front: &mut Front,
+) -> Result<(), String> {
+    let anonymous = access.iter().any(Spec::lets_anybody_in);
+    front.loopback_pages_only = anonymous;
+    if front.proxy_protocol && front.trusted_proxies.is_empty() {
+        let text =
+            "--proxy-protocol needs --trusted-proxy NETWORK: whoever else connects could claim any address";
+        return Err(text.to_owned());
+    }
+    if demo && !listen.ip().is_loopback() {
+        return Err(
+            "--demo gives away this machine's own shell: it listens on a loopback address only".to_owned()
+        );
+    }
+    let public = !listen.ip().is_loopback() || !front.trusted_proxies.is_empty();
+    let anonymous = access.iter().any(|spec| matches!(spec, Spec::Anonymous));
+    if public && anonymous && !anonymous_from_anywhere {
+        let why = match listen.ip().is_loopback() {
+            true => "--trusted-proxy means that others than this machine's users come in".to_owned(),
+            false => format!("{} is not a loopback address", listen.ip()),
+        };
         return Err(format!(
-            "--listen {address} is refused: whoever reaches Entry may enter containers, and there is no access \
-             control yet. Listen on 127.0.0.1 or [::1], and let only people reach it who may enter (ssh -L, say)"
+            "whoever reaches Entry could enter containers: {why}, and no rule says who may. Give one (--access \
+             tokens=FILE, made with entry token new; or jwt, webhook, lain), or listen on 127.0.0.1, or mean it: \
+             --allow-anonymous-shells-from-anywhere"
         ));
     }
-    Ok(address)
+    Ok(())
+}
+
+/// An origin as browsers write it (RFC 6454, 6.2).
+fn origin(text: String) -> Result<String, String> {
+    let authority =
+        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*,".contains(&byte);
+    if authority.is_empty() || !authority.bytes().all(plain) {
+        return Err(format!(
+            "--allow-origin takes SCHEME://HOST[:PORT] like https://console.example, not {text:?}"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// A name that a cookie can have (RFC 6265, 4.1.1).
+fn cookie_name(text: String) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
+    if text.is_empty() || !text.bytes().all(plain) {
+        return Err(format!("--token-cookie takes the name of a cookie, not {text:?}"));
+    }
+    Ok(text)
+}
+
+fn base_path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if (!path.is_empty() && !path.starts_with('/')) || !path.bytes().all(plain) {
+        return Err(format!("--base-path takes a path like /entry, not {text:?}"));
+    }
+    Ok(path.to_owned())
 }
 
 fn container_pattern(text: String) -> Result<String, String> {
@@ -402,7 +529,8 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Result<Config, String> {
         let arguments = arguments.iter().map(OsString::from);
-        match parse_serve(arguments, Some("tcp://10.0.0.1:2375".to_owned()))? {
+        let environment = |name: &str| (name == "DOCKER_HOST").then(|| "tcp://10.0.0.1:2375".to_owned());
+        match parse_serve(arguments, &environment)? {
             Wish::Serve(config) => Ok(*config),
             Wish::Help => Err("help".to_owned()),
         }
@@ -428,8 +556,28 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 11] = [
-            (&["--listen", "0.0.0.0:8022"], "no access control yet"),
+        let table: [(&[&str], &str); 25] = [
+            (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
+            (
+                &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
+                "--allow-anonymous-shells-from-anywhere",
+            ),
+            (&["--listen", "[::]:8022", "--access", "tokens=/t", "--access", "anonymous"], "entry token new"),
+            (&["--trusted-proxy", "10.0.0.0/8"], "--trusted-proxy means"),
+            (
+                &["--demo", "--listen", "0.0.0.0:1", "--allow-anonymous-shells-from-anywhere"],
+                "loopback address only",
+            ),
+            (&["--demo", "--listen", "0.0.0.0:1", "--access", "tokens=/t"], "loopback address only"),
+            (&["--proxy-protocol", "--access", "tokens=/t"], "needs --trusted-proxy"),
+            (&["--trusted-proxy", "10.0.0.1/8"], "write 10.0.0.0/8"),
+            (&["--access", "magic"], "--access takes"),
+            (&["--access-recheck", "0"], "from 1 to 1440"),
+            (&["--lain-without-auth-lets-everybody-in"], "goes with --access lain"),
+            (&["--allow-origin", "console.example"], "https://console.example"),
+            (&["--allow-origin", "https://a/b"], "https://console.example"),
+            (&["--token-cookie", "a=b"], "name of a cookie"),
+            (&["--base-path", "entry"], "path like /entry"),
             (&["--listen", "nonsense"], "ADDRESS:PORT"),
             (&["--workers", "0"], "from 1 to 1024"),
             (&["--engine", "ssh://host"], "the engine's address"),
@@ -445,6 +593,28 @@ mod tests {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(words), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn with_rules_any_address_can_be_listened_on() {
+        let table: [&[&str]; 5] = [
+            &["--access", "tokens=/t"],
+            &["--access", "tokens=/t", "--access", "jwt=secret=/s,audience=entry"],
+            &["--allow-anonymous-shells-from-anywhere"],
+            &["--access", "webhook=http://hook", "--trusted-proxy", "10.0.0.0/8", "--proxy-protocol"],
+            &["--access", "lain=lainlet=http://a,console=http://b,sso=none"],
+        ];
+        for arguments in table {
+            let config = parse(&[&["--listen", "0.0.0.0:8022"], arguments].concat()).unwrap();
+            let open = arguments.contains(&"--allow-anonymous-shells-from-anywhere");
+            assert_eq!(config.settings.front.loopback_pages_only, open, "{arguments:?}");
+        }
+        let config = parse(&["--base-path", "/a/b/", "--allow-origin", "HTTPS://Console.example"]);
+        assert!(config.is_err(), "an origin's scheme is written small");
+        let config = parse(&["--base-path", "/a/b/", "--allow-origin", "https://Console.example"]).unwrap();
+        assert_eq!(config.settings.front.base_path, "/a/b");
+        assert_eq!(config.settings.front.allow_origins, ["https://console.example"]);
+        assert_eq!(config.access, [Spec::Anonymous]);
     }
 
     #[test]

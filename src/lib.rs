@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`gateway`] | the loop: sockets, the clock, buffers | – |
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
+//! | [`access`] | who may enter? | the same, and sessions |
 //! | [`locate`] | which container is the target? | the same, and sessions |
 //! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let config = match parse_serve(arguments, std::env::var("DOCKER_HOST").ok()) {
+    let config = match parse_serve(arguments, &|name| std::env::var(name).ok()) {
         Ok(Wish::Serve(config)) => *config,
         Ok(Wish::Help) => {
             let _ = io::stdout().write_all(SERVE_HELP.as_bytes());

@@ -31,10 +31,6 @@ pub struct Lain {
 }
 
 impl Lain {
-    pub(super) fn lets_anybody_in(&self) -> bool {
-        self.without_auth_let_everybody_in
-    }
-
     pub(super) fn begin(&self, question: &Question) -> Move {
         let Token::Text(token) = &question.token else { return Move::NotMine };
         if token.is_empty() && !self.without_auth_let_everybody_in {
@@ -273,7 +269,6 @@ mod tests {
     #[test]
     fn without_access_control_everybody_enters_only_by_the_operator_s_word() {
         let open = Lain { without_auth_let_everybody_in: true, ..lain() };
-        assert!(open.lets_anybody_in() && !lain().lets_anybody_in());
         assert_eq!(shown(open.answer(&question(), Stage::Authority, &reply(200, "{}"))), "allowed anonymous");
         // Where there is access control after all, no token is no answer.
         assert_eq!(shown(open.answer(&question(), Stage::Authority, &reply(200, AUTHORITY))), "not mine");

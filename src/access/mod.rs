@@ -15,12 +15,14 @@
 pub mod grants;
 pub mod jwt;
 mod lain;
+pub mod spec;
 pub mod tokens;
 mod webhook;
 
 pub use grants::{Grants, Permission};
 pub use jwt::Jwt;
 pub use lain::Lain;
+pub use spec::Spec;
 pub use tokens::Tokens;
 pub use webhook::Webhook;
 
@@ -146,6 +148,8 @@ pub struct Grant {
     pub user: String,
     /// When the rights end.
     pub expires: Option<UnixSeconds>,
+    /// The session itself was given so long, from its beginning: rights that are looked at again do not prolong it.
+    pub is_timed: bool,
     /// How they are looked at again.
     pub recheck: Recheck,
     /// A container that is asked for by name must be called so, by one of these patterns.
@@ -165,6 +169,7 @@ impl Grant {
         Grant {
             user: user.to_owned(),
             expires: None,
+            is_timed: false,
             recheck: Recheck::Never,
             names: None,
             container: None,
@@ -264,7 +269,7 @@ enum Move {
     NotMine,
     Decided(Verdict),
     Ask {
-        service: usize,
+        service: ServiceId,
         request: Vec<u8>,
         stage: Stage,
     },
@@ -315,15 +320,6 @@ impl Rules {
     /// These, in this order.
     pub fn new(rules: Vec<Rule>) -> Rules {
         Rules { rules }
-    }
-
-    /// Somebody is let in without proof of who it is.
-    pub fn let_anybody_in(&self) -> bool {
-        self.rules.iter().any(|rule| match rule {
-            Rule::Anonymous => true,
-            Rule::Lain(lain) => lain.lets_anybody_in(),
-            Rule::Tokens(_) | Rule::Jwt(_) | Rule::Webhook(_) => false,
-        })
     }
 
     /// Asks the first rule.

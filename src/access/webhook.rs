@@ -93,9 +93,11 @@ impl Webhook {
             address: question.address.to_string(),
         };
         match serde_json::to_vec(&text) {
-            Ok(body) => {
-                Move::Ask { service: self.service.id, request: self.service.service.post("", &[], &body), stage: Stage::Only }
-            }
+            Ok(body) => Move::Ask {
+                service: self.service.id,
+                request: self.service.service.post("", &[], &body),
+                stage: Stage::Only,
+            },
             Err(_) => Move::unavailable("The question to the access service cannot be written."),
         }
     }
@@ -139,6 +141,7 @@ impl Webhook {
             answer.limits.and_then(|limits| limits.seconds).map(|seconds| wall.saturating_add(seconds));
         Move::Decided(Verdict::Allowed(Box::new(Grant {
             expires: [answer.expires, lasting].into_iter().flatten().min(),
+            is_timed: lasting.is_some(),
             recheck: Recheck::ByToken,
             container: answer.container,
             engine: answer.engine,
@@ -186,7 +189,9 @@ mod tests {
             command: ["ls", "-l"].map(str::to_owned).to_vec(),
             ..question()
         };
-        let Move::Ask { service: crate::service::ServiceId(2), request, .. } = webhook().begin(&asked) else { panic!() };
+        let Move::Ask { service: crate::service::ServiceId(2), request, .. } = webhook().begin(&asked) else {
+            panic!()
+        };
         let text = String::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /may?x=1 HTTP/1.1\r\nHost: hook.example:81\r\n"), "{head}");

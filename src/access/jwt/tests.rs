@@ -247,7 +247,8 @@ fn keys_are_fetched_when_they_are_needed_and_not_more_often() {
             if let Step::Ask { service, request } = &step {
                 let text = String::from_utf8(request.clone()).unwrap();
                 assert!(
-                    *service == ServiceId(4) && text.starts_with("GET /jwks.json?v=2 HTTP/1.1\r\nHost: id.example\r\n"),
+                    *service == ServiceId(4)
+                        && text.starts_with("GET /jwks.json?v=2 HTTP/1.1\r\nHost: id.example\r\n"),
                     "{text}"
                 );
             }
