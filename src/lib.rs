@@ -12,8 +12,8 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`config`],
-//! [`outcome`], [`sys`] (the only unsafe code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
+//! bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod access;
 pub mod client;
@@ -28,4 +28,5 @@ pub mod serve;
 pub mod service;
 pub mod session;
 pub mod sys;
+pub mod tls;
 pub mod wire;

@@ -90,6 +90,13 @@ fn utc_now() -> String {
     utc(since.as_secs(), since.subsec_millis())
 }
 
+/// The day in UTC, from seconds since 1970: `2026-11-21`.
+pub(crate) fn utc_day(seconds: u64) -> String {
+    let mut text = utc(seconds, 0);
+    text.truncate(text.find('T').unwrap_or(text.len()));
+    text
+}
+
 /// RFC 3339, from seconds since 1970 (days to civil date over 400-year eras that begin in March).
 fn utc(seconds: u64, milliseconds: u32) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);

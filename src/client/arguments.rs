@@ -6,6 +6,7 @@ use crate::outcome::Action;
 use lexopt::ValueExt as _;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::path::PathBuf;
 
 /// `entry enter --help`.
 pub const ENTER_HELP: &str = "\
@@ -15,7 +16,9 @@ Usage: entry enter [OPTIONS] APP PROC [INSTANCE] [-- COMMAND [ARGUMENT...]]
        entry enter [OPTIONS] --container NAME    [-- COMMAND [ARGUMENT...]]
 
 Options:
-      --gateway URL      ws://HOST:PORT[/BASE] [default: $ENTRY_GATEWAY, else ws://127.0.0.1:8022]
+      --gateway URL      ws://HOST:PORT[/BASE], over TLS wss://HOST[:PORT][/BASE]
+                         [default: $ENTRY_GATEWAY, else ws://127.0.0.1:8022]
+      --ca FILE          trust the authorities in FILE (PEM) to know the gateway [default: those of this machine]
       --container NAME   a container by name or id, where the gateway permits it
       --token-file FILE  read the access token from FILE [default: $ENTRY_TOKEN]
   -t, --tty              give the command a terminal; a shell has one when stdin and stdout are terminals
@@ -39,7 +42,9 @@ Usage: entry attach [OPTIONS] APP PROC [INSTANCE]
        entry attach [OPTIONS] --container NAME
 
 Options:
-      --gateway URL      ws://HOST:PORT[/BASE] [default: $ENTRY_GATEWAY, else ws://127.0.0.1:8022]
+      --gateway URL      ws://HOST:PORT[/BASE], over TLS wss://HOST[:PORT][/BASE]
+                         [default: $ENTRY_GATEWAY, else ws://127.0.0.1:8022]
+      --ca FILE          trust the authorities in FILE (PEM) to know the gateway [default: those of this machine]
       --container NAME   a container by name or id, where the gateway permits it
       --token-file FILE  read the access token from FILE [default: $ENTRY_TOKEN]
       --tail N           begin with the last N lines
@@ -91,6 +96,7 @@ fn parse_with(
                 return Ok(Parsed::Help(if entering { ENTER_HELP } else { ATTACH_HELP }));
             }
             Long("gateway") => given.gateway = Some(text(arguments.value().map_err(plain)?)?),
+            Long("ca") => given.ca = Some(arguments.value().map_err(plain)?.into()),
             Long("container") => given.container = Some(text(arguments.value().map_err(plain)?)?),
             Long("token-file") => given.token_file = Some(arguments.value().map_err(plain)?),
             Long("protocol") => given.protocol = Some(protocol(&arguments.value().map_err(plain)?)?),
@@ -133,6 +139,7 @@ fn parse_with(
 #[derive(Default)]
 struct Given {
     gateway: Option<String>,
+    ca: Option<PathBuf>,
     container: Option<String>,
     token_file: Option<OsString>,
     protocol: Option<Protocol>,
@@ -158,6 +165,10 @@ impl Given {
             },
         };
         let mut options = Options::new(Gateway::parse(&url)?, action, target);
+        if self.ca.is_some() && !options.gateway.is_secure() {
+            return Err(format!("--ca is for wss://, and the gateway is {}", options.gateway));
+        }
+        options.ca = self.ca;
         options.token = token(self.token_file.as_deref(), environment)?;
         options.term = environment("TERM").and_then(|term| term.into_string().ok()).unwrap_or_default();
         options.command = self.command;
@@ -320,6 +331,9 @@ mod tests {
         let options = run_with(Action::Attach, &["--container", "c", "--tail", "7"], &own).unwrap();
         assert_eq!(options.gateway.to_string(), "ws://own:80/x");
         assert_eq!((options.target, options.tail), (Target::Container("c".into()), Some(7)));
+        let sealed = ["--gateway=wss://g", "--ca", "ca.pem", "a", "p"];
+        let options = run_with(Action::Attach, &sealed, &[]).unwrap();
+        assert_eq!((options.gateway.is_secure(), options.ca), (true, Some("ca.pem".into())));
         assert_eq!(run_with(Action::Enter, &["--escape=none", "a", "p"], &[]).unwrap().escape, None);
     }
 
@@ -334,7 +348,7 @@ mod tests {
             (Enter, &["--container", "c", "ls"], "behind '--'"),
             (Enter, &["a", "p", "--"], "no command"),
             (Enter, &["a", "p", "--token", "x"], "ENTRY_TOKEN"),
-            (Enter, &["a", "p", "--gateway", "wss://g"], "TLS"),
+            (Enter, &["a", "p", "--gateway", "ws://g", "--ca", "f"], "--ca is for wss://"),
             (Enter, &["a", "p", "--gateway"], "missing argument"),
             (Enter, &["a", "p", "--escape", "ab"], "--escape wants"),
             (Enter, &["a", "p", "--escape", "."], "--escape wants"),

@@ -1,10 +1,12 @@
-//! Where the gateway is: `ws://host[:port][/base]`, checked once, then only read.
+//! Where the gateway is: `ws://host[:port][/base]` or `wss://…`, checked once, then only read.
 
 use std::fmt;
 
-/// A gateway's address, parsed from a `ws://` URL.
+/// A gateway's address, parsed from a `ws://` or `wss://` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
+    /// Over TLS.
+    secure: bool,
     /// Without the brackets of an IPv6 address.
     host: String,
     port: u16,
@@ -16,23 +18,20 @@ impl Gateway {
     /// Where a gateway listens when nobody says otherwise.
     pub const DEFAULT: &'static str = "ws://127.0.0.1:8022";
 
-    /// Reads `ws://host[:port][/base]`.
+    /// Reads `ws://host[:port][/base]` and `wss://host[:port][/base]`.
     ///
     /// # Errors
     /// It is not such a URL; the text says what to write instead.
     pub fn parse(url: &str) -> Result<Gateway, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
-            return Err(format!("'{url}' is not a gateway's URL; write ws://HOST:PORT"));
+            return Err(format!("'{url}' is not a gateway's URL; write ws://HOST:PORT or wss://HOST"));
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" => {}
-            "wss" => {
-                return Err(format!(
-                    "'{url}': TLS is not there yet; use ws:// to a gateway on this machine or through a tunnel"
-                ));
-            }
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
+            "https" => return Err(format!("'{url}': write wss:// in place of {scheme}://")),
             _ => return Err(format!("'{url}': write ws:// in place of {scheme}://")),
-        }
+        };
         if rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err("a gateway's URL has no spaces or control characters".to_owned());
         }
@@ -48,10 +47,16 @@ impl Gateway {
         }
         let (host, port) =
             split_port(authority).ok_or_else(|| format!("'{url}': the port is not a number"))?;
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
         if host.is_empty() {
             return Err(format!("'{url}' has no host; write ws://HOST:PORT"));
         }
-        Ok(Gateway { host: host.to_owned(), port, base: path.trim_end_matches('/').to_owned() })
+        Ok(Gateway { secure, host: host.to_owned(), port, base: path.trim_end_matches('/').to_owned() })
+    }
+
+    /// TLS is spoken with it.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// The host, as the resolver takes it.
@@ -59,7 +64,7 @@ impl Gateway {
         &self.host
     }
 
-    /// The port; 80 when the URL has none.
+    /// The port; 80 when the URL has none, 443 over TLS.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -81,12 +86,13 @@ impl Gateway {
 
 impl fmt::Display for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority(), self.base)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.base)
     }
 }
 
-/// Host without brackets, and port; `None` when what should be a port is none.
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// Host without brackets, and port if there is one; `None` when what should be a port is none.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = if let Some(bracketed) = authority.strip_prefix('[') {
         let (host, behind) = bracketed.split_once(']')?;
         (host, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
@@ -97,8 +103,8 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
         }
     };
     let port = match port {
-        None => 80,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        None => None,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
         Some(_) => return None,
     };
     Some((host, port))
@@ -117,12 +123,15 @@ mod tests {
             ("ws://gateway:1/a/b/", "gateway", 1, "/a/b/enter", "ws://gateway:1/a/b"),
             ("ws://[::1]:8022/x", "::1", 8022, "/x/enter", "ws://[::1]:8022/x"),
             ("ws://[::1]", "::1", 80, "/enter", "ws://[::1]:80"),
+            ("wss://gateway", "gateway", 443, "/enter", "wss://gateway:443"),
+            ("WSS://gateway:8022/a", "gateway", 8022, "/a/enter", "wss://gateway:8022/a"),
         ];
         for (url, host, port, path, text) in table {
             let gateway = Gateway::parse(url).unwrap();
             assert_eq!((gateway.host(), gateway.port()), (host, port), "{url}");
             assert_eq!(gateway.path("enter"), path, "{url}");
             assert_eq!(gateway.to_string(), text, "{url}");
+            assert_eq!(gateway.is_secure(), text.starts_with("wss"), "{url}");
         }
     }
 
@@ -130,7 +139,7 @@ mod tests {
     fn urls_that_are_refused_say_what_to_write() {
         let table = [
             ("gateway:8022", "write ws://HOST:PORT"),
-            ("wss://gateway", "TLS is not there yet"),
+            ("https://gateway", "write wss:// in place of https://"),
             ("http://gateway", "write ws:// in place of http://"),
             ("ws://", "no host"),
             ("ws://:80", "no host"),

@@ -2,11 +2,13 @@
 //!
 //! The head is written and read here, by hand; tungstenite takes over behind it.
 
+use super::channel::Channel;
 use super::gateway::Gateway;
 use super::options::{Options, Protocol, Target, Timeouts};
 use super::text;
 use crate::outcome::Action;
 use crate::sys;
+use crate::tls::{Connector, Fault, Trust};
 use crate::wire::message::ENTRY_V1;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +21,8 @@ use std::time::{Duration, Instant};
 /// A response head may be this long, and so may the part of a refusal's body that is shown.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
+/// How a server of TLS begins its answer to somebody who does not speak it (RFC 8446, 5.1).
+const TLS_ALERT: &[u8] = &[21, 3];
 /// How much of a refusal's body is shown.
 const REFUSAL_LINES: usize = 5;
 
@@ -33,7 +37,7 @@ pub(super) enum Spoken {
 
 /// An upgraded connection.
 pub(super) struct Upgraded {
-    pub(super) stream: TcpStream,
+    pub(super) channel: Channel<TcpStream>,
     /// What came right behind the head: the first bytes of the WebSocket stream.
     pub(super) behind: Vec<u8>,
     pub(super) spoken: Spoken,
@@ -48,10 +52,21 @@ pub(super) fn upgrade(options: &Options) -> Result<Upgraded, String> {
     let nonce = sys::random_bytes::<16>().map_err(|error| format!("no random bytes: {error}"))?;
     let key = STANDARD.encode(nonce);
     let request = request(options, &key)?;
+    // What is wrong on this side is told before anybody is bothered.
+    let connector = options.gateway.is_secure().then(|| connector(options)).transpose()?;
     let stream = connect(gateway, options.timeouts.connect)?;
     let failed = |error: io::Error| format!("{gateway}: {}", explain(&error, &options.timeouts));
     stream.set_nodelay(true).map_err(failed)?;
-    let mut timed = Timed { stream: &stream, until: Instant::now() + options.timeouts.handshake };
+    let mut channel = match connector {
+        None => Channel::plain(stream),
+        Some(connector) => {
+            let mut out = Vec::new();
+            let session = connector.connect(gateway.host(), &mut out)?;
+            Channel::sealed(stream, session, out)
+        }
+    };
+    let mut timed = Timed { channel: &mut channel, until: Instant::now() + options.timeouts.handshake };
+    // Over TLS it waits in there until the gateway has shown who it is.
     timed.write_all(request.as_bytes()).map_err(failed)?;
     let mut bytes = Vec::new();
     loop {
@@ -63,8 +78,9 @@ pub(super) fn upgrade(options: &Options) -> Result<Upgraded, String> {
                 Err(Refusal::Status) => return Err(refusal(gateway, &answer, behind, timed)),
             };
             // From here on the loop waits, not the socket.
+            let stream = channel.socket();
             stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(None)).map_err(failed)?;
-            return Ok(Upgraded { stream, behind, spoken });
+            return Ok(Upgraded { channel, behind, spoken });
         }
         if bytes.len() > HEAD_BYTES {
             return Err(format!("{gateway}: the answer's head is longer than {HEAD_BYTES} bytes"));
@@ -73,6 +89,14 @@ pub(super) fn upgrade(options: &Options) -> Result<Upgraded, String> {
             return Err(format!("{gateway}: the connection ended before an answer; is it a gateway?"));
         }
     }
+}
+
+fn connector(options: &Options) -> Result<Connector, String> {
+    let trust = match &options.ca {
+        Some(file) => Trust::in_file(file)?,
+        None => Trust::of_this_machine()?,
+    };
+    Connector::new(trust, None)
 }
 
 fn connect(gateway: &Gateway, limit: Duration) -> Result<TcpStream, String> {
@@ -100,7 +124,9 @@ fn connect(gateway: &Gateway, limit: Duration) -> Result<TcpStream, String> {
 }
 
 fn explain(error: &io::Error, timeouts: &Timeouts) -> String {
-    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+    if let Some(fault) = error.get_ref().and_then(|error| error.downcast_ref::<Fault>()) {
+        fault.to_string()
+    } else if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
         format!("no answer within {:?}; is it a gateway?", timeouts.handshake)
     } else {
         format!("the connection was lost: {error}")
@@ -179,6 +205,9 @@ impl Answer {
         let head_bytes = match response.parse(bytes) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
             Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) if bytes.starts_with(TLS_ALERT) => {
+                return Err("TLS is spoken there; write wss:// in place of ws://".to_owned());
+            }
             Err(error) => return Err(format!("the answer is not HTTP ({error}); is it a gateway?")),
         };
         let mut answer = Answer {
@@ -253,7 +282,7 @@ fn refusal(gateway: &Gateway, answer: &Answer, behind: Vec<u8>, mut timed: Timed
 
 /// A blocking stream with one deadline for all of its calls.
 struct Timed<'a> {
-    stream: &'a TcpStream,
+    channel: &'a mut Channel<TcpStream>,
     until: Instant,
 }
 
@@ -264,16 +293,16 @@ impl Timed<'_> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write_all(bytes)
+        self.channel.socket().set_write_timeout(self.left()?)?;
+        self.channel.write_all(bytes)
     }
 
     /// Appends what one read gives; 0 at the end.
     fn read_some(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         let mut buffer = [0; 4096];
         loop {
-            self.stream.set_read_timeout(self.left()?)?;
-            match self.stream.read(&mut buffer) {
+            self.channel.socket().set_read_timeout(self.left()?)?;
+            match self.channel.read(&mut buffer) {
                 Ok(count) => {
                     bytes.extend_from_slice(&buffer[..count]);
                     return Ok(count);
@@ -324,6 +353,7 @@ mod tests {
         let answer = Answer::parse(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap().unwrap();
         assert_eq!(answer.accepted(KEY, Auto), Err(Refusal::Status));
         assert!(Answer::parse(b"SSH-2.0-OpenSSH_9.6\r\n").is_err());
+        assert!(Answer::parse(&[21, 3, 3, 0, 2, 2, 10]).is_err_and(|why| why.contains("write wss://")));
     }
 
     fn options(protocol: Protocol, instance: &str, command: &[&str]) -> Options {

@@ -1,5 +1,6 @@
 //! The WebSocket to the gateway: messages out and in, without ever waiting.
 
+use super::channel::Channel;
 use super::handshake::{Spoken, Upgraded};
 use crate::wire::message::{Hello, RequestMessage, RequestType, ResponseMessage};
 use mio::net::TcpStream;
@@ -41,10 +42,10 @@ pub(super) struct Link {
 impl Link {
     /// Takes over an upgraded connection.
     pub(super) fn new(upgraded: Upgraded, registry: &Registry, token: Token) -> io::Result<Link> {
-        upgraded.stream.set_nonblocking(true)?;
-        let mut tcp = TcpStream::from_std(upgraded.stream);
-        registry.register(&mut tcp, token, Interest::READABLE | Interest::WRITABLE)?;
-        let stream = Stream { tcp, heard_at: Instant::now(), broken: false };
+        upgraded.channel.socket().set_nonblocking(true)?;
+        let mut channel = upgraded.channel.over(TcpStream::from_std);
+        registry.register(channel.socket_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
+        let stream = Stream { channel, heard_at: Instant::now(), broken: false };
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0) // a keystroke does not wait for a second one
@@ -133,7 +134,9 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let _ = self.socket.get_ref().tcp.shutdown(Shutdown::Write);
+        let channel = &mut self.socket.get_mut().channel;
+        channel.finish();
+        let _ = channel.socket().shutdown(Shutdown::Write);
     }
 }
 
@@ -148,9 +151,9 @@ fn is_blocked(result: &Result<(), Error>) -> bool {
     matches!(result, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// The socket, with two things noticed on the way.
+/// The connection, with two things noticed on the way.
 struct Stream {
-    tcp: TcpStream,
+    channel: Channel<TcpStream>,
     heard_at: Instant,
     /// Writing has failed. What is written from now on vanishes; the gateway's last words may still be read.
     broken: bool,
@@ -159,7 +162,7 @@ struct Stream {
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.tcp.read(buffer) {
+            match self.channel.read(buffer) {
                 Ok(count) => {
                     self.heard_at = Instant::now();
                     return Ok(count);
@@ -174,7 +177,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while !self.broken {
-            match self.tcp.write(bytes) {
+            match self.channel.write(bytes) {
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
@@ -185,6 +188,13 @@ impl Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self.channel.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Ok(()) => Ok(()),
+            Err(_) => {
+                self.broken = true;
+                Ok(())
+            }
+        }
     }
 }

@@ -6,9 +6,11 @@
 //! stdout ◀ thread ◀─ └──────┘ ◀─ WebSocket ◀─ gateway
 //! ```
 //! One mio loop over the socket, the signals and a waker; a thread for each side that may block without telling
-//! beforehand. All queues are bounded. This room knows only [`crate::wire`], [`crate::outcome`] and [`crate::sys`].
+//! beforehand. All queues are bounded. This room knows only [`crate::wire`], [`crate::outcome`], [`crate::tls`] and
+//! [`crate::sys`].
 
 mod arguments;
+mod channel;
 mod ending;
 mod escape;
 mod gateway;

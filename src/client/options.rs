@@ -3,6 +3,7 @@
 use super::gateway::Gateway;
 use crate::outcome::Action;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything about one stay. [`Options::new`] has the defaults; the fields may be changed.
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub struct Options {
     /// Where to connect to.
     pub gateway: Gateway,
+    /// The authorities that are trusted to know the gateway, in PEM; this machine's where there is none.
+    pub ca: Option<PathBuf>,
     /// `enter` or `attach`.
     pub action: Action,
     /// What to enter.
@@ -81,7 +84,7 @@ pub enum Protocol {
 pub struct Timeouts {
     /// For a TCP connection, over all addresses of the host.
     pub connect: Duration,
-    /// For the answer to the upgrade request.
+    /// For the answer to the upgrade request, and TLS before it.
     pub handshake: Duration,
     /// Without a byte from a server that sends a PING every 10 s, the link is lost.
     pub silence: Duration,
@@ -105,6 +108,7 @@ impl Options {
     pub fn new(gateway: Gateway, action: Action, target: Target) -> Self {
         Options {
             gateway,
+            ca: None,
             action,
             target,
             command: Vec::new(),
@@ -161,6 +165,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("gateway", &self.gateway)
+            .field("ca", &self.ca)
             .field("action", &self.action)
             .field("target", &self.target)
             .field("tty", &self.tty)

@@ -3,7 +3,7 @@
 use entry::wire::message::{Close, Hello, RequestMessage, RequestType, ResponseMessage, ResponseType};
 use prost::Message as _;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -49,13 +49,13 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// What a script has at hand: one connection after its upgrade.
-pub(crate) struct Visit {
-    pub(crate) socket: WebSocket<TcpStream>,
+pub(crate) struct Visit<S = TcpStream> {
+    pub(crate) socket: WebSocket<S>,
     /// The request: its path, then `name: value` in lower case.
     pub(crate) request: Vec<String>,
 }
 
-impl Visit {
+impl<S: Read + Write> Visit<S> {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let start = format!("{name}: ");
         self.request.iter().find_map(|line| line.strip_prefix(&start))
@@ -148,7 +148,7 @@ pub(crate) struct Server<T> {
 impl<T: Send + 'static> Server<T> {
     pub(crate) fn start(speaks: Speaks, script: impl FnOnce(Visit) -> T + Send + 'static) -> Self {
         let (listener, url) = listen();
-        let thread = thread::spawn(move || script(receive(&accept(&listener), speaks)));
+        let thread = thread::spawn(move || script(receive(accept(&listener), speaks)));
         Server { url, thread }
     }
 
@@ -160,9 +160,8 @@ impl<T: Send + 'static> Server<T> {
 }
 
 #[allow(clippy::result_large_err)] // the type of tungstenite's callback
-fn receive(stream: &TcpStream, speaks: Speaks) -> Visit {
+pub(crate) fn receive<S: Read + Write>(stream: S, speaks: Speaks) -> Visit<S> {
     let mut lines = Vec::new();
-    let stream = stream.try_clone().unwrap();
     let socket = tungstenite::accept_hdr(stream, |request: &Request, mut response: Response| {
         lines.push(request.uri().to_string());
         for (name, value) in request.headers() {
@@ -173,7 +172,7 @@ fn receive(stream: &TcpStream, speaks: Speaks) -> Visit {
         }
         Ok(response)
     });
-    Visit { socket: socket.unwrap(), request: lines }
+    Visit { socket: socket.expect("an upgrade"), request: lines }
 }
 
 /// The program, not yet started; it sees nothing of this process's environment that could change it.

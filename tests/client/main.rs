@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are not seen as tests by clippy.toml's exception
 
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod harness;
 mod old_server;
 mod pipes;
 mod refusals;
 mod terminal;
+mod tls;

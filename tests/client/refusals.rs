@@ -28,7 +28,8 @@ fn assert_failed(ended: &Ended, words: &[&str]) {
 fn arguments_and_tokens() {
     let (_listener, url) = listen();
     assert_failed(&run(entry(&url, &["enter", "a"])), &["which container?", "entry enter --help"]);
-    assert_failed(&run(entry("wss://g", &["enter", "a", "p"])), &["TLS"]);
+    let words = ["enter", "a", "p", "--ca", "ca.pem"];
+    assert_failed(&run(entry(&url, &words)), &["--ca is for wss://", &url]);
     let words = ["enter", "a", "p", "--token-file", "/nonexistent/token"];
     assert_failed(&run(entry(&url, &words)), &["/nonexistent/token", "cannot be read"]);
     assert_failed(&run(entry(&url, &["enter", "-t", "a", "p"])), &["-t needs a terminal"]);
