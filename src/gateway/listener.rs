@@ -6,6 +6,7 @@ use crate::sys;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 /// One loop's listening socket.
@@ -25,17 +26,17 @@ impl Listener {
         Ok(Listener { socket: Some(socket), readable: false, rest_until: 0 })
     }
 
-    /// The next connection, when there is one.
-    pub(super) fn accept(&mut self, now: Millis) -> Option<TcpStream> {
+    /// The next connection, when there is one, and its peer's address.
+    pub(super) fn accept(&mut self, now: Millis) -> Option<(TcpStream, SocketAddr)> {
         if !self.readable || now < self.rest_until {
             return None;
         }
         let socket = self.socket.as_ref()?;
         loop {
             match socket.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     prepare(&stream);
-                    return Some(stream);
+                    return Some((stream, peer));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;

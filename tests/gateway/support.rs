@@ -1,5 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
+use entry::access::Spec;
 use entry::config::{Config, ContainerRule, Peers, Settings};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
@@ -66,7 +67,7 @@ impl Gateway {
 
     pub(crate) fn with(settings: Settings) -> Gateway {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, settings };
+        let config = Config { listen, workers: 1, demo: false, access: vec![Spec::Anonymous], settings };
         let server = Server::start(&config).unwrap();
         Gateway { address: server.address(), server: Some(server) }
     }
