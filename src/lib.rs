@@ -29,4 +29,5 @@ pub mod service;
 pub mod session;
 pub mod sys;
 pub mod tls;
+pub mod token;
 pub mod wire;

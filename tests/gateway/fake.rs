@@ -20,7 +20,7 @@ pub(crate) const BYE: &str = "bye\n";
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
-    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`.
+    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`, and those of access services.
     pub(crate) what: &'static str,
     pub(crate) target: String,
     pub(crate) body: String,
@@ -256,6 +256,11 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
         ("POST", "start") => "POST detached",
         ("POST", "resize") => "POST resize",
         ("GET", "coreinfowatcher") => "GET lainlet",
+        ("GET", "configwatcher") => "GET configwatcher",
+        ("GET", _) if path.ends_with("/roles/") => "GET roles",
+        ("GET", "me") => "GET me",
+        ("GET", "jwks.json") => "GET jwks.json",
+        ("POST", "") => "POST access",
         _ => panic!("the gateway asked {head}"),
     };
     let mut all = shared.asked.lock().unwrap();

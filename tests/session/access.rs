@@ -26,7 +26,9 @@ fn webhook() -> Rules {
 }
 
 fn visit(speaks: Speaks, rules: Rules) -> Visit {
-    Visit { rules, ..Visit::new(speaks) }
+    let mut visit = Visit::new(speaks);
+    visit.rules = rules;
+    visit
 }
 
 /// Asked for a shell, and the webhook's question is there; gives its body.
