@@ -13,7 +13,7 @@
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
-//! bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
+//! bytes), [`config`], [`outcome`], [`token`] (`entry token`), [`sys`] (the only unsafe code).
 
 pub mod access;
 pub mod client;
