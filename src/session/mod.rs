@@ -342,7 +342,8 @@ impl Session {
             State::Upgrading(_) => return self.upgrade_bytes(cx, &buffer[range]),
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
-            State::Closing(_) | State::Gone => {}
+            State::Closing(_) => {}
+            State::Gone => return,
         }
         let mut position = range.start;
         loop {
