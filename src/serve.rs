@@ -1,6 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::config::{Config, Peers, SERVE_HELP, Wish, parse_serve};
+use crate::config::{Config, Peers, Surroundings, Wish, parse, serve_help};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
@@ -12,10 +12,10 @@ use std::io::{self, Write};
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let config = match parse_serve(arguments, &|name| std::env::var(name).ok()) {
-        Ok(Wish::Serve(config)) => *config,
+    let config = match parse("serve", arguments, &Surroundings::of_process()) {
+        Ok(Wish::Do(config)) => *config,
         Ok(Wish::Help) => {
-            let _ = io::stdout().write_all(SERVE_HELP.as_bytes());
+            let _ = io::stdout().write_all(serve_help().as_bytes());
             return 0;
         }
         Err(mistake) => {

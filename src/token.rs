@@ -53,21 +53,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// The value of the option that was just read.
+fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
+    parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())
+}
+
 fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Wish>, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut is_new = false;
     let (mut user, mut expires, mut append) = (None, None, None);
     let mut rights = [("enter", Vec::new()), ("attach", Vec::new()), ("exec", Vec::new())];
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
-        let mut text = || parser.value().and_then(|value| value.string()).map_err(|error| error.to_string());
         match argument {
             Value(word) if word == "new" && !is_new => is_new = true,
-            Long("user") => user = Some(text()?),
-            Long("enter") => rights[0].1.push(text()?),
-            Long("attach") => rights[1].1.push(text()?),
-            Long("exec") => rights[2].1.push(text()?),
-            Long("expires") => expires = Some(text()?),
-            Long("append") => append = Some(text()?),
+            Long("user") => user = Some(text(&mut parser)?),
+            Long("enter") => rights[0].1.push(text(&mut parser)?),
+            Long("attach") => rights[1].1.push(text(&mut parser)?),
+            Long("exec") => rights[2].1.push(text(&mut parser)?),
+            Long("expires") => expires = Some(text(&mut parser)?),
+            Long("append") => append = Some(text(&mut parser)?),
             Short('h') | Long("help") => return Ok(None),
             other @ (Short(_) | Long(_) | Value(_)) => {
                 return Err(format!("{}; see entry token --help", other.unexpected()));

@@ -11,9 +11,9 @@ mod peers;
 mod probe;
 mod rules;
 mod server;
-mod slab;
+pub mod slab;
 pub mod socket;
-mod timer;
+pub mod timer;
 mod upstream;
 
 pub use counters::Counters;

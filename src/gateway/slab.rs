@@ -2,14 +2,14 @@
 
 /// Names an entry for as long as it lives, and nothing afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
+pub struct Key {
     pub(super) index: u32,
     pub(super) generation: u32,
 }
 
 /// Entries by key.
 #[derive(Debug)]
-pub(super) struct Slab<T> {
+pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
@@ -20,12 +20,20 @@ struct Slot<T> {
     entry: Option<T>,
 }
 
-impl<T> Slab<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
         Slab { slots: Vec::new(), free: Vec::new() }
     }
+}
 
-    pub(super) fn insert(&mut self, entry: T) -> Key {
+impl<T> Slab<T> {
+    /// No entries.
+    pub fn new() -> Self {
+        Slab::default()
+    }
+
+    /// Puts an entry into a slot that is free, or a new one.
+    pub fn insert(&mut self, entry: T) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, entry: None });
             // Descriptors end long before four thousand million slots do.
@@ -36,12 +44,14 @@ impl<T> Slab<T> {
         Key { index, generation: slot.generation }
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    /// The entry, while it lives.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation == key.generation { slot.entry.as_mut() } else { None }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    /// Takes the entry out; its key finds nothing from now on.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
@@ -53,12 +63,13 @@ impl<T> Slab<T> {
     }
 
     /// The key of whatever is in a slot now.
-    pub(super) fn key_at(&self, index: u32) -> Option<Key> {
+    pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.entry.as_ref().map(|_| Key { index, generation: slot.generation })
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+    /// The keys of all entries, by slot.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         (0..)
             .zip(&self.slots)
             .filter(|(_, slot)| slot.entry.is_some())

@@ -25,7 +25,7 @@ const UNLINKED: Link = Link { previous: NONE, next: NONE, bucket: NONE };
 
 /// The wheel.
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub struct Wheel {
     heads: Vec<u32>,
     /// One bit a bucket that holds something.
     occupied: [u64; BUCKETS_LEN / 64],
@@ -35,7 +35,8 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    pub(super) fn new(now: Millis) -> Self {
+    /// An empty wheel that stands at `now`.
+    pub fn new(now: Millis) -> Self {
         Wheel {
             heads: vec![NONE; BUCKETS_LEN],
             occupied: [0; BUCKETS_LEN / 64],
@@ -45,7 +46,7 @@ impl Wheel {
     }
 
     /// Fires `key` at `at` or up to one tick later; an earlier entry of the same key is forgotten.
-    pub(super) fn arm(&mut self, key: u32, at: Millis) {
+    pub fn arm(&mut self, key: u32, at: Millis) {
         self.cancel(key);
         let index = key as usize;
         if self.links.len() <= index {
@@ -64,7 +65,7 @@ impl Wheel {
     }
 
     /// Forgets `key`.
-    pub(super) fn cancel(&mut self, key: u32) {
+    pub fn cancel(&mut self, key: u32) {
         let Some(slot) = self.links.get_mut(key as usize) else { return };
         let Link { previous, next, bucket } = std::mem::replace(slot, UNLINKED);
         if bucket == NONE {
@@ -85,7 +86,7 @@ impl Wheel {
     }
 
     /// Moves on to `now` and adds to `fired` every key that is due; it is not armed any more.
-    pub(super) fn advance(&mut self, now: Millis, fired: &mut Vec<u32>) {
+    pub fn advance(&mut self, now: Millis, fired: &mut Vec<u32>) {
         let until = now >> TICK_SHIFT;
         // After a long sleep one round empties every bucket.
         let ticks = until.saturating_sub(self.tick).min(BUCKETS);
@@ -104,7 +105,7 @@ impl Wheel {
     }
 
     /// When something may be due next.
-    pub(super) fn next(&self) -> Option<Millis> {
+    pub fn next(&self) -> Option<Millis> {
         let begin = self.tick + 1;
         let start = (begin % BUCKETS) as usize;
         let words = self.occupied.len();

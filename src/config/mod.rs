@@ -1,0 +1,288 @@
+//! What Entry goes by: every limit, with its unit in its name, and the values that a configuration comes down to.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | this one | limits, and the settings as values |
+//! | [`options`] | the table of options: flags, environment and file → a valid configuration, and the help |
+//! | `front` | what of it is about who may enter, and how clients come in |
+//! | `sources` | where a value stands, which of several counts, what is wrong with it |
+//!
+//! Knows no socket: whether an address can be used shows when it is used.
+
+mod front;
+pub mod options;
+mod sources;
+
+pub use options::{Wish, parse, serve_help};
+pub use sources::Surroundings;
+
+use crate::access::Spec;
+use crate::access::grants::matches;
+use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
+use crate::locate::Locator;
+use crate::service::Service;
+use crate::wire::forwarded::Network;
+use std::net::SocketAddr;
+
+// What a client may take: time.
+
+/// For the whole head of its HTTP request.
+pub const HEAD_MILLISECONDS_MAX: u64 = 10_000;
+/// For its first message, where that says who asks for what.
+pub const HELLO_MILLISECONDS_MAX: u64 = 10_000;
+/// For its close frame after ours, or, while it still reads what is queued, for the next bit of that.
+pub const CLOSE_MILLISECONDS_MAX: u64 = 5_000;
+/// For closing its connection after our last byte.
+pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
+/// Idle seconds before a TCP peer is probed; three probes in as much time again, and it is gone.
+pub const KEEPALIVE_IDLE_SECONDS: i32 = 30;
+/// How long bytes that were sent to a client may stay unacknowledged, while it is not known to rest.
+pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
+
+// What a client may take: bytes.
+
+/// The head of an HTTP request, and of an engine's reply.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The first message; later ones may be [`MESSAGE_BYTES_MAX`].
+pub const HELLO_BYTES_MAX: u32 = 64 * 1024;
+/// One message; a larger one is refused at the frame header that announces it (close code 1009).
+pub const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
+/// What is typed before the process can read it; the rest waits in the client's socket.
+pub const TYPED_AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long after its start a process's input waits for sizes of the window that are still on their way.
+pub const FIRST_SIZE_MILLISECONDS_MAX: u64 = 1_000;
+/// `TERM`.
+pub const TERM_BYTES_MAX: usize = 64;
+/// What may wait for an attached viewer before he loses lines.
+pub const VIEWER_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+
+// What an engine may take.
+
+/// From the client's wish to a running process.
+pub const OPEN_MILLISECONDS_MAX: u64 = 30_000;
+/// One short call, once it has a connection.
+pub const CALL_MILLISECONDS_MAX: u64 = 15_000;
+/// A short call's waiting for a connection.
+pub const CALL_WAIT_MILLISECONDS_MAX: u64 = REAP_MILLISECONDS_MAX;
+/// For saying how a process ended, after its stream ended.
+pub const SETTLE_MILLISECONDS_MAX: u64 = 3_000;
+/// The first pause before the question is put again; each next one is twice as long.
+pub const SETTLE_RETRY_MILLISECONDS: u64 = 20;
+/// Once the pause has grown to this, a container that is said to run is believed to run.
+pub const SETTLE_RUNNING_MILLISECONDS_MAX: u64 = 160;
+/// For creating and starting a reaper; most of it is waiting for its turn when many sessions end at once.
+pub const REAP_MILLISECONDS_MAX: u64 = 300_000;
+/// How long first output that looks like a failed start is held before it is taken for output.
+pub const START_FAILURE_MILLISECONDS: u64 = 500;
+/// How long such a text may be.
+pub const START_FAILURE_BYTES_MAX: usize = 4 * 1024;
+/// The body of a short call's reply.
+pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
+/// Connections for short calls that one loop keeps to an engine.
+pub const CALL_CONNECTIONS_MAX: usize = 12;
+/// How many of them may be taken by calls that can wait: sizes and probes, as many by searches for a container, and as
+/// many by reapers. The rest is free for the question how a process ended, whatever an engine takes its time with.
+pub const PATIENT_CALLS_MAX: usize = 3;
+/// Short calls of each kind of one loop that may wait for a connection; more are refused.
+pub const CALLS_WAITING_MAX: usize = 16 * 1024;
+/// How long such a connection is kept without use.
+pub const CALL_IDLE_MILLISECONDS_MAX: u64 = 30_000;
+/// How long after a unix socket had no room for one more connection it is tried again.
+pub const CONNECT_RETRY_MILLISECONDS: u64 = 5;
+/// How often the name in an address is resolved anew.
+pub const RESOLVE_SECONDS: u64 = 30;
+/// How often a name that has no address is asked for again.
+pub const RESOLVE_RETRY_SECONDS: u64 = 2;
+
+// What a service may take.
+
+/// A whole call: the wait for a connection, the connecting and the reply. LAIN's limit for its console.
+pub const SERVICE_MILLISECONDS_MAX: u64 = 4_000;
+/// The body of its reply.
+pub const SERVICE_BODY_BYTES_MAX: usize = crate::service::answer::BODY_BYTES_MAX;
+/// Connections that one loop keeps to it. Many, since one that is slow makes all that open a session wait.
+pub const SERVICE_CONNECTIONS_MAX: usize = 32;
+
+// The loop.
+
+/// What is read at once; also the most that one message of output holds.
+pub const READ_BYTES: usize = 64 * 1024;
+/// Free bytes in front of what is read, for headers: a frame head (10), a message head (13), a held character (3).
+pub const HEADROOM_BYTES: usize = 32;
+/// How much one leg may move in a turn before the others get theirs.
+pub const TURN_BYTES: usize = 4 * READ_BYTES;
+/// Connections that one turn accepts.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// How long accepting rests when descriptors have run out.
+pub const ACCEPT_REST_MILLISECONDS: u64 = 100;
+/// Connections that wait in the kernel for being accepted.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Events that one poll gives.
+pub const EVENTS_PER_POLL: usize = 1024;
+/// How long a shutdown waits for the last words of its sessions.
+pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
+
+/// LAIN's keep-alive.
+pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
+
+/// When a session's first PING is due after its upgrade: spread over half an interval, so that clients that came
+/// together are not pinged together.
+pub fn first_ping_milliseconds(number: u64) -> u64 {
+    let half = PING_INTERVAL_MILLISECONDS / 2;
+    // A multiplicative hash, since sessions are numbered one after another.
+    half + (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % half
+}
+
+/// Which containers may be entered by name or id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerRule {
+    patterns: Vec<String>,
+}
+
+impl ContainerRule {
+    /// Patterns of names, in which `*` stands for anything.
+    pub fn new(patterns: Vec<String>) -> Self {
+        ContainerRule { patterns }
+    }
+
+    /// Somebody may ask at all.
+    pub fn permits_asking(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// Whatever is asked for is permitted.
+    pub fn permits_all(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern == "*")
+    }
+
+    /// The container of this name is permitted.
+    pub fn permits(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| matches(pattern, name))
+    }
+}
+
+/// Whom Entry calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peers {
+    /// The engines.
+    pub engines: Vec<NamedEngine>,
+    /// Makes engines of nodes that are not among them.
+    pub node_template: Option<NodeTemplate>,
+    /// The services, by their [`ServiceId`].
+    pub services: Vec<Service>,
+}
+
+impl Peers {
+    /// One engine and nobody else.
+    pub fn one(engine: Address) -> Peers {
+        let engine = NamedEngine { name: engine.to_string(), address: engine };
+        Peers { engines: vec![engine], ..Peers::default() }
+    }
+
+    /// The table of engines for one loop.
+    pub fn table(&self) -> Engines {
+        Engines::new(&self.engines, self.node_template.clone())
+    }
+}
+
+/// How clients come in: through which proxies, on which path, from which pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Front {
+    /// What stands before every path: empty, or with a slash at its beginning and none at its end.
+    pub base_path: String,
+    /// Pages of these origins may enter, beside those of the gateway's own.
+    pub allow_origins: Vec<String>,
+    /// Own pages are only those of a loopback address: without proof of who asks, any page that a person visits could
+    /// give itself this machine's address (DNS rebinding).
+    pub loopback_pages_only: bool,
+    /// The cookie with the token, for pages that have it from elsewhere.
+    pub token_cookie: Option<String>,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who is believed whom it serves.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// What sessions go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How clients come in.
+    pub front: Front,
+    /// How often services are asked again whether somebody may stay; never, unless the operator says so.
+    pub recheck_milliseconds: Option<u64>,
+    /// The engines and services.
+    pub peers: Peers,
+    /// How targets are found.
+    pub locator: Locator,
+    /// Which containers may be entered by name.
+    pub allow_container: ContainerRule,
+    /// How many of the last lines `/attach` gives first, when the client does not say.
+    pub attach_tail_lines: u32,
+    /// How long a container may stay paused under a session in which something is typed.
+    pub paused_milliseconds_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            front: Front { loopback_pages_only: true, ..Front::default() },
+            recheck_milliseconds: None,
+            peers: Peers::default(),
+            locator: Locator::default(),
+            allow_container: ContainerRule::default(),
+            attach_tail_lines: 100,
+            paused_milliseconds_max: 60_000,
+        }
+    }
+}
+
+/// What `entry serve` goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Loops, each on a thread of its own.
+    pub workers: usize,
+    /// With the embedded engine in place of a real one.
+    pub demo: bool,
+    /// Who may enter: rules in their order.
+    pub access: Vec<Spec>,
+    /// What sessions go by.
+    pub settings: Settings,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_patterns() {
+        let table = [
+            ("*", "anything", true),
+            ("web-*", "web-1", true),
+            ("web-*", "xweb-1", false),
+            ("*-db", "shop-db", true),
+            ("*-db", "shop-db2", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "acb", false),
+            ("web", "web", true),
+            ("web", "web2", false),
+        ];
+        for (pattern, name, permitted) in table {
+            let rule = ContainerRule::new(vec![pattern.to_owned()]);
+            assert_eq!(rule.permits(name), permitted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn first_pings_are_spread() {
+        let half = PING_INTERVAL_MILLISECONDS / 2;
+        let dues: Vec<u64> = (0..1000).map(first_ping_milliseconds).collect();
+        assert!(dues.iter().all(|due| (half..2 * half).contains(due)));
+        for tenth in 0..10 {
+            let begin = half + tenth * half / 10;
+            let count = dues.iter().filter(|due| (begin..begin + half / 10).contains(due)).count();
+            assert!((50..200).contains(&count), "{count} of 1000 in tenth {tenth}");
+        }
+    }
+}
