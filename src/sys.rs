@@ -112,23 +112,52 @@ pub fn give_up_unacknowledged(socket: BorrowedFd<'_>, milliseconds: i32) -> io::
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds)
 }
 
-/// What [`give_up_unacknowledged`] has set.
+/// Send small writes at once (TCP_NODELAY).
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+pub fn send_at_once(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// The kernel takes no more than some `bytes` beyond what the peer has room for (TCP_NOTSENT_LOWAT). Unlike a smaller
+/// SO_SNDBUF this does not limit what is on its way, so a peer far away is served as fast as ever.
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+pub fn bound_unsent(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
+/// The kernel keeps no more than some `bytes` that nobody has read (SO_RCVBUF; it counts its own overhead, for which it
+/// doubles the number). To be set before the connection is made.
+///
+/// # Errors
+/// The descriptor is not a socket.
+pub fn bound_unread(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
+}
+
+/// Gives memory that was freed back to the kernel, where the allocator keeps it (glibc's malloc_trim).
+pub fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointers; it takes the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// A TCP option as the kernel has it.
 ///
 /// # Errors
 /// The descriptor is not a TCP socket.
 #[cfg(test)]
-pub(crate) fn unacknowledged_limit(socket: BorrowedFd<'_>) -> io::Result<i32> {
+pub(crate) fn tcp_option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<i32> {
     let mut value: libc::c_int = 0;
     let mut size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals, and `size` is the true size of `value`.
     check(unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_USER_TIMEOUT,
-            (&raw mut value).cast(),
-            &raw mut size,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, name, (&raw mut value).cast(), &raw mut size)
     })?;
     Ok(value)
 }

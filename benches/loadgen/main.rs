@@ -46,7 +46,7 @@ Options of run, targets and check:
   --workers N        loops of Entry, threads of haproxy, workers of nginx  [2]
   --unix             Entry reaches the engine by a unix socket and not over TCP
   --api VERSION      the API version of the stand-in engine  [1.51]
-  --entry FILE       the gateway's binary  [target/release/entry]
+  --entry FILE       the gateway's binary  [static, as scripts/image has it]
   --gateway URL --engine ADDRESS [--pid PID]
                      a gateway that runs already, the TCP address of the loadgen engine behind it, and the
                      process to be watched

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
             let mut criterion = Criterion::default()
                 .warm_up_time(Duration::from_millis(200))
                 .measurement_time(Duration::from_secs(1))
-                .nresamples(1_000)
+                .nresamples(2_000)
                 .configure_from_args();
             benches(&mut criterion);
             criterion.final_summary();

@@ -20,6 +20,16 @@ apt_need() {
   fi
 }
 
+# static_entry: builds the static binary that the image has, and prints its path.
+static_entry() {
+  local target
+  # With a target named, build scripts and procedural macros are built without the flag, which they could not bear.
+  target=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --quiet --bin entry --target "$target" \
+    --target-dir target/static >&2
+  echo "$PWD/target/static/$target/release/entry"
+}
+
 # python_venv REQUIREMENTS: prints the python of an environment with these packages; made once and cached.
 python_venv() {
   local place

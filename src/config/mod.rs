@@ -41,6 +41,9 @@ pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
 
 // What a client may take: bytes.
 
+/// What the kernel keeps for a client beyond what the client's own kernel has room for.
+pub const CLIENT_UNSENT_BYTES_MAX: i32 = 128 * 1024;
+
 /// The head of an HTTP request, and of an engine's reply.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The first message; later ones may be [`MESSAGE_BYTES_MAX`].
@@ -76,6 +79,9 @@ pub const REAP_MILLISECONDS_MAX: u64 = 300_000;
 pub const START_FAILURE_MILLISECONDS: u64 = 500;
 /// How long such a text may be.
 pub const START_FAILURE_BYTES_MAX: usize = 4 * 1024;
+/// What the kernel keeps of an engine's stream that is not read, over TCP; it counts its own overhead beside it. On a
+/// unix socket the engine's own limit holds.
+pub const ENGINE_UNREAD_BYTES_MAX: i32 = 128 * 1024;
 /// The body of a short call's reply.
 pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
 /// Connections for short calls that one loop keeps to an engine.
@@ -111,6 +117,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const HEADROOM_BYTES: usize = 32;
 /// How much one leg may move in a turn before the others get theirs.
 pub const TURN_BYTES: usize = 4 * READ_BYTES;
+/// Timers that one turn serves: a keystroke waits for so many PINGs at most.
+pub const TIMERS_PER_TURN: usize = 4;
 /// Connections that one turn accepts.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when descriptors have run out.
@@ -119,18 +127,31 @@ pub const ACCEPT_REST_MILLISECONDS: u64 = 100;
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Events that one poll gives.
 pub const EVENTS_PER_POLL: usize = 1024;
+/// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
+pub const CROWD_SESSIONS_MIN: usize = 512;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
 /// LAIN's keep-alive.
 pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
 
-/// When a session's first PING is due after its upgrade: spread over half an interval, so that clients that came
-/// together are not pinged together.
-pub fn first_ping_milliseconds(number: u64) -> u64 {
+/// PINGs are due at multiples of this, so that one waking of the loop serves several: a waking costs as much as some
+/// ten sends. The interval is a multiple of it, and so is it of the wheel's tick: nobody is pinged late for it.
+pub const PING_SLOT_MILLISECONDS: u64 = 80;
+
+/// When the first PING of a session is due that was upgraded at `now`: 5 to 10 s later, spread, so that clients that
+/// came together are not pinged together.
+pub fn first_ping_at(now: u64, number: u64) -> u64 {
     let half = PING_INTERVAL_MILLISECONDS / 2;
     // A multiplicative hash, since sessions are numbered one after another.
-    half + (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % half
+    let spread = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % (half - PING_SLOT_MILLISECONDS);
+    (now + half + spread).next_multiple_of(PING_SLOT_MILLISECONDS)
+}
+
+/// How far the clock of a loop is ahead of the first one's, so that loops do not send their PINGs at the same moment,
+/// when they would hold all processors.
+pub fn loop_phase_milliseconds(number: usize, loops: usize) -> u64 {
+    PING_SLOT_MILLISECONDS * number as u64 / loops.max(1) as u64
 }
 
 /// Which containers may be entered by name or id.
@@ -277,10 +298,13 @@ mod tests {
     #[test]
     fn first_pings_are_spread() {
         let half = PING_INTERVAL_MILLISECONDS / 2;
-        let dues: Vec<u64> = (0..1000).map(first_ping_milliseconds).collect();
-        assert!(dues.iter().all(|due| (half..2 * half).contains(due)));
+        let now = 12_345;
+        let dues: Vec<u64> = (0..1000).map(|number| first_ping_at(now, number)).collect();
+        assert!(dues.iter().all(|due| (now + half..now + 2 * half).contains(due)));
+        assert!(dues.iter().all(|due| due % PING_SLOT_MILLISECONDS == 0));
+        assert_eq!(PING_INTERVAL_MILLISECONDS % PING_SLOT_MILLISECONDS, 0);
         for tenth in 0..10 {
-            let begin = half + tenth * half / 10;
+            let begin = now + half + tenth * half / 10;
             let count = dues.iter().filter(|due| (begin..begin + half / 10).contains(due)).count();
             assert!((50..200).contains(&count), "{count} of 1000 in tenth {tenth}");
         }

@@ -11,6 +11,13 @@ pub struct Pool {
     free: Vec<Vec<u8>>,
 }
 
+impl Pool {
+    /// Gives up all empty buffers.
+    pub(super) fn clear(&mut self) {
+        self.free = Vec::new();
+    }
+}
+
 /// Bytes that wait for a socket. Costs one pointer while there are none.
 #[derive(Debug, Default)]
 pub(super) struct Backlog(Option<Box<Remainder>>);

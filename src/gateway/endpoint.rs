@@ -54,7 +54,8 @@ impl Endpoint {
             }
         };
         let stream = mio::net::TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
+        sys::bound_unread(stream.as_fd(), config::ENGINE_UNREAD_BYTES_MAX)?;
+        sys::send_at_once(stream.as_fd())?;
         sys::notice_vanished_peer(stream.as_fd(), config::KEEPALIVE_IDLE_SECONDS)?;
         Ok((Socket::Tcp(stream), true))
     }

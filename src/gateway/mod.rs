@@ -23,6 +23,7 @@ use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::sys;
 use crate::wire::http::Reply;
 use buffers::Pool;
 use listener::Listener;
@@ -162,7 +163,10 @@ struct Gateway {
     /// Sessions with something to do in the next turn.
     ready: Vec<Key>,
     dying: Vec<Key>,
+    /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
+    /// The most sessions since memory was last given back.
+    crowd: usize,
     stopping: Arc<AtomicBool>,
     stop_at: Option<Millis>,
 }
@@ -183,6 +187,10 @@ impl Gateway {
             if self.turn(&events) {
                 return Ok(());
             }
+            if !self.fired.is_empty() {
+                // Sending PINGs to many takes a while, and whoever waits for this processor is moving a keystroke.
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -192,7 +200,7 @@ impl Gateway {
 
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.fired.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at];
@@ -213,10 +221,11 @@ impl Gateway {
         self.settle();
 
         self.connect_waiting();
-        self.peers.timer(self.poll.registry(), &mut self.pool, self.now);
-        let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.advance(self.now, &mut fired);
-        for index in fired.drain(..) {
+        self.peers.timer(&mut self.pool, self.now);
+        self.wheel.advance(self.now, &mut self.fired);
+        for _ in 0..config::TIMERS_PER_TURN {
+            let Some(index) = self.fired.pop() else { break };
+            // Whoever took the slot meanwhile is asked early, which does no harm.
             if let Some(key) = self.entries.key_at(index) {
                 if let Some(entry) = self.entries.get_mut(key) {
                     entry.armed = Millis::MAX;
@@ -224,7 +233,6 @@ impl Gateway {
                 self.step(key, Input::Timer);
             }
         }
-        self.fired = fired;
         if self.shared_rules.version() != self.rules_version {
             self.take_rules();
         }
@@ -236,6 +244,7 @@ impl Gateway {
         for key in std::mem::take(&mut self.dying) {
             self.free(key);
         }
+        self.return_memory();
         match self.stop_at {
             None => self.accept(),
             Some(at) if self.entries.len() == 0 || self.now >= at => return true,
@@ -256,8 +265,8 @@ impl Gateway {
             KIND_CALL => {
                 // As a session's: a place in the low half, whose it is in the high one.
                 let Key { index: place, generation: peer } = key_of(token);
-                let Gateway { peers, poll, pool, buffer, .. } = self;
-                peers.event((peer, place as usize), event, poll.registry(), pool, buffer, self.now);
+                let Gateway { peers, pool, buffer, .. } = self;
+                peers.event((peer, place as usize), event, pool, buffer, self.now);
             }
             KIND_OWN if token == LISTENER => self.listener.readable = true,
             // The waker only ends the sleep.
@@ -443,7 +452,6 @@ impl Gateway {
 
     fn perform(&mut self, key: Key, effect: Effect) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let registry = self.poll.registry();
         match effect {
             Effect::ConnectEngine(engine) => {
                 if !self.peers.waits_behind(key, engine) {
@@ -457,7 +465,7 @@ impl Gateway {
             }
             Effect::CloseEngine => {
                 if let Some(leg) = entry.engine.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Call { peer, call, request } => {
@@ -472,7 +480,7 @@ impl Gateway {
             }
             Effect::CloseClient => {
                 if let Some(leg) = entry.client.take() {
-                    leg.close(registry, &mut self.pool);
+                    leg.close(&mut self.pool);
                 }
             }
             Effect::Tell(told) => {
@@ -553,8 +561,20 @@ impl Gateway {
         if let Some(entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
             for leg in [entry.client, entry.engine].into_iter().flatten() {
-                leg.close(self.poll.registry(), &mut self.pool);
+                leg.close(&mut self.pool);
             }
+        }
+    }
+
+    /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
+    /// allocator has to look through all that it has.
+    fn return_memory(&mut self) {
+        let here = self.entries.len();
+        self.crowd = self.crowd.max(here);
+        if self.crowd - here >= config::CROWD_SESSIONS_MIN && here <= self.crowd / 2 {
+            self.crowd = here;
+            self.pool.clear();
+            sys::return_freed_memory();
         }
     }
 

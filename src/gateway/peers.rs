@@ -185,7 +185,6 @@ impl Peers {
         &mut self,
         (peer, place): (u32, usize),
         event: &mio::event::Event,
-        registry: &Registry,
         pool: &mut Pool,
         scratch: &mut [u8],
         now: Millis,
@@ -195,7 +194,7 @@ impl Peers {
             _ => (&mut self.services, peer >> 1),
         };
         if let Some(Some(link)) = links.get_mut(index as usize) {
-            link.upstream.event(place, event, registry, pool, scratch, now);
+            link.upstream.event(place, event, pool, scratch, now);
         }
     }
 
@@ -213,12 +212,12 @@ impl Peers {
     }
 
     /// Ends what took too long and what is idle for too long.
-    pub(super) fn timer(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
+    pub(super) fn timer(&mut self, pool: &mut Pool, now: Millis) {
         let mut at = 0;
         while at < self.busy.len() {
             let peer = self.busy[at];
             let Some(link) = self.get(peer) else { return };
-            link.upstream.timer(registry, pool, now);
+            link.upstream.timer(pool, now);
             if link.is_idle() {
                 link.busy = false;
                 self.busy.swap_remove(at);

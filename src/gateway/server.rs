@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl Server {
             wakers: Vec::new(),
             loops: Vec::new(),
         };
+        let began = Instant::now();
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
             let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
@@ -67,7 +68,7 @@ impl Server {
             let mut gateway = Gateway {
                 listener,
                 poll,
-                began: Instant::now(),
+                began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
                 rules: rules.current(),
@@ -93,6 +94,7 @@ impl Server {
                 ready: Vec::new(),
                 dying: Vec::new(),
                 fired: Vec::new(),
+                crowd: 0,
                 stopping: server.stopping.clone(),
                 stop_at: None,
             };

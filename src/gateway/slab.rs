@@ -1,5 +1,8 @@
 //! Entries in slots that are used again; a key carries the slot's generation, so a stale one finds nothing.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// Names an entry for as long as it lives, and nothing afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -7,11 +10,16 @@ pub struct Key {
     pub(super) generation: u32,
 }
 
-/// Entries by key.
+/// Entries by key. The lowest free slot is taken first and free slots at the end are given up, so that the memory of
+/// many follows when they are gone.
 #[derive(Debug)]
 pub struct Slab<T> {
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    /// Every free slot, and some that have been given up or taken since: who takes one looks.
+    free: BinaryHeap<Reverse<u32>>,
+    len: usize,
+    /// Of the newest entry; not kept in the slots, since they come and go.
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -20,9 +28,12 @@ struct Slot<T> {
     entry: Option<T>,
 }
 
+/// Slots that are kept in any case.
+const SLOTS_KEPT: usize = 64;
+
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { slots: Vec::new(), free: Vec::new() }
+        Slab { slots: Vec::new(), free: BinaryHeap::new(), len: 0, generation: 0 }
     }
 }
 
@@ -32,16 +43,23 @@ impl<T> Slab<T> {
         Slab::default()
     }
 
-    /// Puts an entry into a slot that is free, or a new one.
+    /// Puts an entry into the lowest free slot, or a new one.
     pub fn insert(&mut self, entry: T) -> Key {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
-            // Descriptors end long before four thousand million slots do.
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let slot = &mut self.slots[index as usize];
-        slot.entry = Some(entry);
-        Key { index, generation: slot.generation }
+        self.generation = self.generation.wrapping_add(1);
+        self.len += 1;
+        let slot = Slot { generation: self.generation, entry: Some(entry) };
+        while let Some(Reverse(index)) = self.free.pop() {
+            if let Some(place) = self.slots.get_mut(index as usize)
+                && place.entry.is_none()
+            {
+                *place = slot;
+                return Key { index, generation: self.generation };
+            }
+        }
+        self.slots.push(slot);
+        // Descriptors end long before four thousand million slots do.
+        let index = u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX);
+        Key { index, generation: self.generation }
     }
 
     /// The entry, while it lives.
@@ -57,9 +75,23 @@ impl<T> Slab<T> {
             return None;
         }
         let entry = slot.entry.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.index);
+        self.len -= 1;
+        self.free.push(Reverse(key.index));
+        self.give_up_end();
         Some(entry)
+    }
+
+    /// Gives up free slots at the end, and their memory once it is much.
+    fn give_up_end(&mut self) {
+        while self.slots.last().is_some_and(|slot| slot.entry.is_none()) {
+            self.slots.pop();
+        }
+        if self.slots.is_empty() {
+            self.free.clear();
+        }
+        if self.slots.capacity() > SLOTS_KEPT.max(self.slots.len() * 4) {
+            self.slots.shrink_to(SLOTS_KEPT.max(self.slots.len() * 2));
+        }
     }
 
     /// The key of whatever is in a slot now.
@@ -77,13 +109,15 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.len
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_stale_key_finds_nothing() {
@@ -97,5 +131,45 @@ mod tests {
         assert_eq!(slab.get_mut(second).copied(), Some("second"));
         assert_eq!((slab.len(), slab.key_at(0)), (1, Some(second)));
         assert_eq!(slab.keys().collect::<Vec<_>>(), [second]);
+    }
+
+    #[test]
+    fn the_memory_of_many_follows_them() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..10_000).map(|number| slab.insert(number)).collect();
+        for key in &keys[10..] {
+            slab.remove(*key);
+        }
+        assert_eq!((slab.len(), slab.slots.len()), (10, 10));
+        assert!(slab.slots.capacity() <= SLOTS_KEPT, "{}", slab.slots.capacity());
+        for key in &keys[..10] {
+            slab.remove(*key);
+        }
+        assert!(slab.slots.is_empty() && slab.free.is_empty());
+    }
+
+    proptest! {
+        /// Against a map, whatever comes and goes; stale keys find nothing, slots stay dense.
+        #[test]
+        fn equals_a_map(operations in prop::collection::vec((any::<bool>(), any::<u16>()), 1..300)) {
+            let (mut slab, mut map, mut stale) = (Slab::new(), BTreeMap::new(), Vec::new());
+            for (comes, number) in operations {
+                if comes {
+                    let key = slab.insert(number);
+                    let lowest = (0..).find(|index| !map.contains_key(index));
+                    prop_assert_eq!(Some(key.index), lowest);
+                    map.insert(key.index, (key, number));
+                } else if let Some(index) = map.keys().nth(usize::from(number) % map.len().max(1)).copied() {
+                    let (key, number) = map.remove(&index).unwrap();
+                    prop_assert_eq!(slab.remove(key), Some(number));
+                    stale.push(key);
+                }
+                prop_assert_eq!(slab.len(), map.len());
+                prop_assert!(stale.iter().all(|key| slab.get_mut(*key).is_none()));
+                for (key, number) in map.values() {
+                    prop_assert_eq!(slab.get_mut(*key).copied(), Some(*number));
+                }
+            }
+        }
     }
 }

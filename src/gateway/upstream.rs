@@ -226,7 +226,6 @@ impl Upstream {
         &mut self,
         place: usize,
         event: &mio::event::Event,
-        registry: &Registry,
         pool: &mut Pool,
         scratch: &mut [u8],
         now: Millis,
@@ -234,7 +233,7 @@ impl Upstream {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some(Err(error)) = connection.leg.ready(event) {
             let trouble = self.unreachable(&error);
-            return self.fail(place, &trouble, registry, pool);
+            return self.fail(place, &trouble, pool);
         }
         if connection.leg.connecting {
             return;
@@ -245,11 +244,11 @@ impl Upstream {
             let count = match connection.leg.fill(scratch) {
                 Filled::Bytes(count) => count,
                 Filled::Blocked => break,
-                Filled::Ended => return self.ended(place, registry, pool),
+                Filled::Ended => return self.ended(place, pool),
             };
             let Some((_, reader)) = &mut connection.current else {
                 // It spoke without being asked: it is of no use any more.
-                return self.drop_connection(place, registry, pool);
+                return self.drop_connection(place, pool);
             };
             connection.heard = true;
             match reader.feed(&scratch[..count]) {
@@ -261,11 +260,11 @@ impl Upstream {
                     connection.used = true;
                     connection.idle_since = now;
                     if !usable {
-                        return self.drop_connection(place, registry, pool);
+                        return self.drop_connection(place, pool);
                     }
                 }
                 Ok((_, None)) => {}
-                Err(error) => return self.fail(place, &error.to_string(), registry, pool),
+                Err(error) => return self.fail(place, &error.to_string(), pool),
             }
         }
     }
@@ -279,7 +278,7 @@ impl Upstream {
     }
 
     /// The peer closed the connection.
-    fn ended(&mut self, place: usize, registry: &Registry, pool: &mut Pool) {
+    fn ended(&mut self, place: usize, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some((mut waiting, mut reader)) = connection.current.take() {
             if connection.heard
@@ -294,20 +293,20 @@ impl Upstream {
                 self.finished.push((waiting.caller, waiting.call, Err(error)));
             }
         }
-        self.drop_connection(place, registry, pool);
+        self.drop_connection(place, pool);
     }
 
-    fn fail(&mut self, place: usize, trouble: &str, registry: &Registry, pool: &mut Pool) {
+    fn fail(&mut self, place: usize, trouble: &str, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         if let Some((waiting, _)) = connection.current.take() {
             self.finished.push((waiting.caller, waiting.call, Err(CallError(trouble.to_owned()))));
         }
-        self.drop_connection(place, registry, pool);
+        self.drop_connection(place, pool);
     }
 
-    fn drop_connection(&mut self, place: usize, registry: &Registry, pool: &mut Pool) {
+    fn drop_connection(&mut self, place: usize, pool: &mut Pool) {
         if let Some(connection) = self.connections.get_mut(place).and_then(Option::take) {
-            connection.leg.close(registry, pool);
+            connection.leg.close(pool);
         }
     }
 
@@ -333,7 +332,7 @@ impl Upstream {
     }
 
     /// Ends what took too long and what is idle for too long.
-    pub(super) fn timer(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
+    pub(super) fn timer(&mut self, pool: &mut Pool, now: Millis) {
         if self.rest_until <= now {
             self.rest_until = 0;
         }
@@ -348,12 +347,12 @@ impl Upstream {
         for place in 0..self.connections.len() {
             match &self.connections[place] {
                 Some(Connection { current: Some((waiting, _)), .. }) if waiting.deadline <= now => {
-                    self.fail(place, &timed_out.0, registry, pool);
+                    self.fail(place, &timed_out.0, pool);
                 }
                 Some(Connection { current: None, idle_since, .. })
                     if idle_since + config::CALL_IDLE_MILLISECONDS_MAX <= now =>
                 {
-                    self.drop_connection(place, registry, pool);
+                    self.drop_connection(place, pool);
                 }
                 Some(_) | None => {}
             }

@@ -4,11 +4,16 @@
 //! them; in JSON, and where that room is too small, they are copied. Knows bytes and lanes, no session.
 
 use super::Lane;
-use crate::wire::message::{Codec, Output, OutputHead, ResponseType, json_len, write_json};
+use crate::wire::message::{
+    Codec, OUTPUT_HEAD_BYTES_MAX, Output, OutputHead, ResponseType, json_len, write_json,
+};
 use crate::wire::stdcopy::{self, StdcopyError, Stream};
 use crate::wire::utf8::{self, Tail};
-use crate::wire::websocket::{Opcode, frame_head};
+use crate::wire::websocket::{FRAME_HEAD_BYTES_MAX, Opcode, frame_head};
 use std::ops::Range;
+
+/// What headers of a piece take at most.
+const HEADERS_BYTES_MAX: usize = FRAME_HEAD_BYTES_MAX + OUTPUT_HEAD_BYTES_MAX;
 
 /// How the engine frames the stream, as decided by the Tty that was asked for, and the held incomplete characters.
 #[derive(Debug, Clone)]
@@ -113,17 +118,21 @@ impl Piece<'_> {
         let Piece { output, tail, free, range } = self;
         let held = tail.take();
         let held_bytes = held.as_bytes();
-        let room = range.start - *free;
         let in_place = codec != Codec::Json
             && lane.bytes.is_empty()
-            && room >= held_bytes.len() + headers_bytes(output, held_bytes.len() + range.len());
+            && has_room(range.start - *free, output, held_bytes.len(), range.len());
         if !in_place {
-            scratch.clear();
-            scratch.extend_from_slice(held_bytes);
-            scratch.extend_from_slice(&buffer[range.clone()]);
-            let cut = utf8::cut(scratch);
-            tail.set(&scratch[cut..]);
-            write_output(codec, &mut lane.bytes, output, &scratch[..cut]);
+            let text = if held.is_empty() {
+                &buffer[range.clone()]
+            } else {
+                scratch.clear();
+                scratch.extend_from_slice(held_bytes);
+                scratch.extend_from_slice(&buffer[range.clone()]);
+                scratch
+            };
+            let cut = utf8::cut(text);
+            tail.set(&text[cut..]);
+            write_output(codec, &mut lane.bytes, output, &text[..cut]);
             *free = range.end;
             return;
         }
@@ -146,10 +155,16 @@ impl Piece<'_> {
     }
 }
 
-/// What the headers of a piece of `bytes` take at most; its cut may make them smaller.
-fn headers_bytes(output: Output, bytes: usize) -> usize {
+/// Whether the held bytes and the headers of a piece fit into `room` free bytes in front of it. Its cut may make its
+/// headers smaller.
+fn has_room(room: usize, output: Output, held_bytes: usize, piece_bytes: usize) -> bool {
+    // So it is but for pieces that lie close behind one another; then their own headers count.
+    if room >= HEADERS_BYTES_MAX + held_bytes {
+        return true;
+    }
+    let bytes = held_bytes + piece_bytes;
     let message_head = OutputHead::new(output, bytes).as_bytes().len();
-    frame_head(Opcode::Binary, message_head + bytes).as_bytes().len() + message_head
+    room >= held_bytes + message_head + frame_head(Opcode::Binary, message_head + bytes).as_bytes().len()
 }
 
 /// Appends one message of output, framed.

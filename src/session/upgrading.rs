@@ -125,7 +125,7 @@ impl Session {
                 write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
                 self.action = action;
                 self.codec = codec;
-                self.next_ping = cx.now + config::first_ping_milliseconds(self.id.number);
+                self.next_ping = config::first_ping_at(cx.now, self.id.number);
                 let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 let cookie = cx.settings.front.token_cookie.as_deref();
                 let token = cookie.and_then(|name| cookie_value(&parsed, name)).map(CookieToken);

@@ -345,17 +345,20 @@ pub enum Output {
     Stderr,
 }
 
+/// The longest [`OutputHead`], in bytes: two of type, one of key, ten of length.
+pub const OUTPUT_HEAD_BYTES_MAX: usize = 13;
+
 /// The bytes of a protobuf ResponseMessage in front of its content, for output that stays where it was read.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputHead {
-    bytes: [u8; 13],
+    bytes: [u8; OUTPUT_HEAD_BYTES_MAX],
     len: u8,
 }
 
 impl OutputHead {
     /// The head of `content_bytes` of output. Without content the head is that of a message without the field.
     pub fn new(output: Output, content_bytes: usize) -> Self {
-        let mut bytes = [0; 13];
+        let mut bytes = [0; OUTPUT_HEAD_BYTES_MAX];
         let room = bytes.len();
         let mut free = &mut bytes[..];
         if output == Output::Stderr {
@@ -416,8 +419,8 @@ pub fn encode_response(codec: Codec, response: ResponseMessage) -> Vec<u8> {
                 .encode_to_vec()
         }
         Codec::Json => {
-            let mut out = Vec::new();
             let kind = ResponseType::try_from(response.msg_type).unwrap_or(ResponseType::Stdout);
+            let mut out = Vec::with_capacity(json_len(kind, response.content.len()));
             write_json(&mut out, kind, &response.content);
             out
         }

@@ -79,7 +79,7 @@ fn main() -> io::Result<()> {
             if !connection.serve(&mut pool, &mut buffer)
                 && let Some(connection) = connections.remove(&event.token())
             {
-                connection.leg.close(poll.registry(), &mut pool);
+                connection.leg.close(&mut pool);
             }
         }
     }

@@ -463,7 +463,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; MASK_BYTES]) {
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+    for (byte, key) in rest.iter_mut().zip(&wide.to_ne_bytes()) {
         *byte ^= key;
     }
 }
