@@ -91,7 +91,7 @@ mod tests {
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
         listener.readable = true;
-        let accepted = listener.accept(0).unwrap();
+        let (accepted, _) = listener.accept(0).unwrap();
         let option = |name| sys::tcp_option(accepted.as_fd(), name).unwrap();
         assert_eq!(option(libc::TCP_NODELAY), 1);
         assert_eq!(option(libc::TCP_KEEPIDLE), config::KEEPALIVE_IDLE_SECONDS);

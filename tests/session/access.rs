@@ -78,7 +78,8 @@ fn every_way_to_say_no_ends_the_session_and_touches_no_engine() {
     let rubbish = |visit: &mut Visit| visit.reply(Call::Access, 200, &json!(["allow"]));
     let down = |visit: &mut Visit| visit.call_fails(Call::Access, "connection refused");
     let silent = |visit: &mut Visit| visit.wait(31_000);
-    let table: [(&dyn Fn(&mut Visit), &str, &str); 5] = [
+    type Answer<'a> = &'a dyn Fn(&mut Visit);
+    let table: [(Answer<'_>, &str, &str); 5] = [
         (&no, "refused", "Not on Sundays."),
         (&failing, "access_unavailable", "Access service unavailable: It answers with status 503."),
         (&rubbish, "access_unavailable", "Access service unavailable: Its answer cannot be read."),
