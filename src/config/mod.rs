@@ -85,10 +85,14 @@ pub const ENGINE_UNREAD_BYTES_MAX: i32 = 128 * 1024;
 /// The body of a short call's reply.
 pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
 /// Connections for short calls that one loop keeps to an engine.
-pub const CALL_CONNECTIONS_MAX: usize = 12;
-/// How many of them may be taken by calls that can wait: sizes and probes, as many by searches for a container, and as
-/// many by reapers. The rest is free for the question how a process ended, whatever an engine takes its time with.
+pub const CALL_CONNECTIONS_MAX: usize = 16;
+/// How many of them may be taken by calls that can wait: sizes and probes, and as many by reapers. What these and
+/// searches leave is free for the question how a process ended, whatever an engine takes its time with.
 pub const PATIENT_CALLS_MAX: usize = 3;
+/// How many of them may be taken by searches for a container.
+pub const SEARCH_CALLS_MAX: usize = 6;
+/// For all engines that are asked at once whether they have a container: those that have not answered are away.
+pub const SEARCH_MILLISECONDS_MAX: u64 = 4_000;
 /// Short calls of each kind of one loop that may wait for a connection; more are refused.
 pub const CALLS_WAITING_MAX: usize = 16 * 1024;
 /// How long such a connection is kept without use.

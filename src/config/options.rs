@@ -4,7 +4,8 @@
 use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather};
 use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings};
-use crate::engine::{Address, is_container_name};
+use crate::engine::fleet::ENGINES_MAX;
+use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
 use std::ffi::OsString;
@@ -43,11 +44,18 @@ const ROWS: &[Row] = &[
     ),
     row(
         "engine",
-        One("URL"),
-        "unix:///path or tcp://host:port  [$DOCKER_HOST or unix:///var/run/docker.sock]",
-        |draft, text| {
-            draft.engine = Some(engine(text)?);
-            Ok(())
+        Many("[NAME=]URL"),
+        "unix:///path or tcp://host:port; repeatable; with {node} as the host, the engine of\n\
+         whichever node a container is on  [$DOCKER_HOST or unix:///var/run/docker.sock]",
+        |draft, text| match engine(text)? {
+            EngineWish::Named(engine) => {
+                draft.engines.push(engine);
+                Ok(())
+            }
+            EngineWish::OfNodes(template) => match draft.node_template.replace(template) {
+                None => Ok(()),
+                Some(_) => Err("may stand with {node} only once".to_owned()),
+            },
         },
     ),
     row("workers", One("N"), "event loops, each on its own thread  [one per core]", |draft, text| {
@@ -75,11 +83,11 @@ const ROWS: &[Row] = &[
     ),
     row(
         "locate",
-        One("HOW"),
-        "how app, proc and instance are found: labels (of the engine's containers), or\n\
-         lainlet=HOST:PORT (LAIN's service)  [labels]",
+        Many("HOW"),
+        "how app, proc and instance are found: labels, swarm, lainlet=HOST:PORT or webhook=URL;\n\
+         repeatable, the first that knows them counts  [labels]",
         |draft, text| {
-            draft.lainlet = locate(text)?;
+            draft.ways.push(locate(text)?);
             Ok(())
         },
     ),
@@ -190,16 +198,31 @@ const ROWS: &[Row] = &[
 #[derive(Default)]
 struct Draft {
     listen: Option<SocketAddr>,
-    engine: Option<Address>,
+    engines: Vec<NamedEngine>,
+    node_template: Option<NodeTemplate>,
     workers: Option<u32>,
     demo: bool,
     patterns: Vec<String>,
-    lainlet: Option<Service>,
+    ways: Vec<WayWish>,
     schemes: Schemes,
     access: Access,
     front: Front,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
+}
+
+/// An engine, or the engines of nodes.
+enum EngineWish {
+    Named(NamedEngine),
+    OfNodes(NodeTemplate),
+}
+
+/// A way to find targets, before its service has a number.
+enum WayWish {
+    Labels,
+    Swarm,
+    Lainlet(Service),
+    Webhook(Service),
 }
 
 /// What a command line asks for.
@@ -267,26 +290,41 @@ fn help(sentence: &str, subcommand: &str) -> String {
 impl Draft {
     /// What holds where nothing was said, and what does not go together.
     fn finish(self, surroundings: &Surroundings<'_>) -> Result<Config, String> {
-        if self.demo && self.engine.is_some() {
+        let names_engines = !self.engines.is_empty() || self.node_template.is_some();
+        if self.demo && names_engines {
             return Err("--demo brings its own engine: leave --engine away".to_owned());
         }
-        let mut settings = Settings::default();
+        let peers = match names_engines {
+            true => Peers { node_template: self.node_template, ..named(self.engines)? },
+            false => Peers::one(default_engine(surroundings)?),
+        };
+        let mut settings = Settings { peers, ..Settings::default() };
+        let ways = if self.ways.is_empty() { vec![WayWish::Labels] } else { self.ways };
+        let asks_engines = ways.iter().any(|way| matches!(way, WayWish::Labels | WayWish::Swarm));
+        if settings.peers.engines.is_empty() && asks_engines {
+            return Err(
+                "--engine with {node} needs somebody who knows the node: --locate lainlet=HOST:PORT or \
+                        webhook=URL; or --locate swarm and an --engine that manages the swarm"
+                    .to_owned(),
+            );
+        }
+        let mut service = |service: Service| {
+            settings.peers.services.push(service);
+            // There are as many as options on a command line.
+            ServiceId(u16::try_from(settings.peers.services.len() - 1).unwrap_or(u16::MAX))
+        };
+        let ways = ways.into_iter().map(|way| match way {
+            WayWish::Labels => Way::Labels(self.schemes.clone()),
+            WayWish::Swarm => Way::Swarm,
+            WayWish::Lainlet(lainlet) => Way::Lainlet(service(lainlet)),
+            WayWish::Webhook(webhook) => Way::Webhook(service(webhook)),
+        });
+        settings.locator = Locator::new(ways.collect());
         let patterns = match self.patterns {
             none if none.is_empty() && self.demo => vec!["demo".to_owned()],
             patterns => patterns,
         };
         settings.allow_container = ContainerRule::new(patterns);
-        settings.peers = Peers::one(match self.engine {
-            Some(engine) => engine,
-            None => default_engine(surroundings)?,
-        });
-        settings.locator = Locator::new(match self.lainlet {
-            None => vec![Way::Labels(self.schemes)],
-            Some(lainlet) => {
-                settings.peers.services.push(lainlet);
-                vec![Way::Lainlet(ServiceId(0))]
-            }
-        });
         if let Some(lines) = self.attach_tail_lines {
             settings.attach_tail_lines = lines;
         }
@@ -313,11 +351,43 @@ impl Draft {
 fn default_engine(surroundings: &Surroundings<'_>) -> Result<Address, String> {
     let docker_host = (surroundings.variable)("DOCKER_HOST").filter(|host| !host.is_empty());
     let url = docker_host.as_deref().unwrap_or(DEFAULT_ENGINE);
-    engine(url).map_err(|error| format!("DOCKER_HOST {error}"))
+    address(url).map_err(|error| format!("DOCKER_HOST {error}"))
 }
 
-fn engine(url: &str) -> Result<Address, String> {
+fn address(url: &str) -> Result<Address, String> {
     Address::parse(url).map_err(|error| format!("is an engine's address, and {url} is none: {error}"))
+}
+
+/// `URL` or `NAME=URL`; a path may hold a =, a name is a word.
+fn engine(text: &str) -> Result<EngineWish, String> {
+    if NodeTemplate::is_one(text) {
+        let template = NodeTemplate::parse(text);
+        return template.map(EngineWish::OfNodes).map_err(|error| {
+            format!("is an engine's address in which {{node}} is the host, and {text} is none: {error}")
+        });
+    }
+    let (name, url) = match text.split_once('=') {
+        Some((name, url)) if !name.contains(['/', ':']) => (name, url),
+        Some(_) | None => (text, text),
+    };
+    let is_word = |name: &str| !name.is_empty() && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    if !is_word(name) {
+        return Err(format!("takes NAME=URL, in which the name is a word, not {text:?}"));
+    }
+    Ok(EngineWish::Named(NamedEngine { name: name.to_owned(), address: address(url)? }))
+}
+
+/// Engines of different names.
+fn named(engines: Vec<NamedEngine>) -> Result<Peers, String> {
+    if engines.len() > ENGINES_MAX {
+        return Err(format!("--engine may stand {ENGINES_MAX} times at most"));
+    }
+    for (at, engine) in engines.iter().enumerate() {
+        if engines[..at].iter().any(|other| other.name == engine.name) {
+            return Err(format!("--engine names two engines {}: give each its own name", engine.name));
+        }
+    }
+    Ok(Peers { engines, ..Peers::default() })
 }
 
 fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
@@ -335,16 +405,18 @@ fn container_pattern(text: &str) -> Result<String, String> {
     }
 }
 
-/// How targets are found: by lainlet, or (None) by labels.
-fn locate(text: &str) -> Result<Option<Service>, String> {
+fn locate(text: &str) -> Result<WayWish, String> {
+    let service = |name, url: &str| {
+        Service::parse(name, url, SERVICE_MILLISECONDS_MAX).map_err(|error| format!("{text}: {error}"))
+    };
     match text.split_once('=') {
-        None if text == "labels" => Ok(None),
+        None if text == "labels" => Ok(WayWish::Labels),
+        None if text == "swarm" => Ok(WayWish::Swarm),
         Some(("lainlet", authority)) if !authority.contains('/') => {
-            Service::parse("lainlet", &format!("http://{authority}"), SERVICE_MILLISECONDS_MAX)
-                .map(Some)
-                .map_err(|error| format!("lainlet={authority}: {error}"))
+            service("lainlet", &format!("http://{authority}")).map(WayWish::Lainlet)
         }
-        Some(_) | None => Err(format!("takes labels or lainlet=HOST:PORT, not {text:?}")),
+        Some(("webhook", url)) => service("the locate webhook", url).map(WayWish::Webhook),
+        Some(_) | None => Err(format!("takes labels, swarm, lainlet=HOST:PORT or webhook=URL, not {text:?}")),
     }
 }
 
@@ -391,13 +463,41 @@ mod tests {
         let config = parsed(&["--locate", "lainlet=lainlet.lain:9001"]).unwrap();
         assert_eq!(config.settings.locator, Locator::new(vec![Way::Lainlet(ServiceId(0))]));
         assert_eq!(config.settings.peers.services[0].to_string(), "http://lainlet.lain:9001");
+        let several = [
+            "--engine",
+            "a=tcp://10.0.0.1",
+            "--engine",
+            "unix:///b=c.sock",
+            "--engine",
+            "tcp://{node}:2375",
+            "--locate",
+            "lainlet=l:1",
+            "--locate",
+            "webhook=http://h/where",
+            "--locate",
+            "swarm",
+            "--locate",
+            "labels",
+        ];
+        let config = parsed(&several).unwrap();
+        let names: Vec<&str> =
+            config.settings.peers.engines.iter().map(|engine| engine.name.as_str()).collect();
+        assert_eq!(names, ["a", "unix:///b=c.sock"]);
+        assert_eq!(config.settings.peers.node_template.unwrap().to_string(), "tcp://{node}:2375");
+        let ways = vec![
+            Way::Lainlet(ServiceId(0)),
+            Way::Webhook(ServiceId(1)),
+            Way::Swarm,
+            Way::Labels(Schemes::default()),
+        ];
+        assert_eq!(config.settings.locator, Locator::new(ways));
         let config = parsed(&["--attach-tail", "7", "--paused-timeout", "9"]).unwrap();
         assert_eq!((config.settings.attach_tail_lines, config.settings.paused_milliseconds_max), (7, 9000));
     }
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 25] = [
+        let table: [(&[&str], &str); 31] = [
             (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
             (
                 &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
@@ -424,8 +524,14 @@ mod tests {
             (&["--engine", "ssh://host"], "--engine is an engine's address"),
             (&["--demo", "--engine", "unix:///x"], "brings its own engine"),
             (&["--labels", "a,b"], "three names"),
-            (&["--locate", "zookeeper"], "labels or lainlet=HOST:PORT"),
-            (&["--locate", "lainlet=http://x/"], "labels or lainlet=HOST:PORT"),
+            (&["--engine", "=unix:///x"], "the name is a word"),
+            (&["--engine", "a=unix:///x", "--engine", "a=unix:///y"], "names two engines a"),
+            (&["--engine", "tcp://{node}/x"], "{node} is the host"),
+            (&["--engine", "tcp://{node}", "--engine", "tcp://x.{node}"], "only once"),
+            (&["--engine", "tcp://{node}"], "needs somebody who knows the node"),
+            (&["--locate", "zookeeper"], "takes labels, swarm, lainlet=HOST:PORT or webhook=URL"),
+            (&["--locate", "lainlet=http://x/"], "takes labels, swarm, lainlet=HOST:PORT or webhook=URL"),
+            (&["--locate", "webhook=ftp://x/"], "starts with http://"),
             (&["--locate", "lainlet=:80"], "host's name"),
             (&["--allow-container", "a b"], "container's name"),
             (&["--frob"], "entry serve --help"),

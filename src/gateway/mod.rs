@@ -539,7 +539,9 @@ impl Gateway {
                 {
                     log::info!("the engine at {} is back", link.endpoint.address());
                 }
-                log::info!("session {id}: opened in container {container} after {after} ms");
+                let name = self.engines.name(*engine);
+                let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
+                log::info!("session {id}: opened in container {container}{of} after {after} ms");
             }
             Told::Admitted { user, address } => {
                 Counters::count(&self.counters.access_allowed);

@@ -290,7 +290,7 @@ impl Session {
         let own = match &self.state {
             State::Upgrading(state) => state.deadline,
             State::Greeting(state) => state.deadline,
-            State::Opening(state) => state.deadline,
+            State::Opening(state) => state.deadline(),
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
@@ -472,7 +472,7 @@ impl Session {
             State::Greeting(state) if cx.now >= state.deadline => {
                 self.end(cx, Outcome::TimedOut { waited_for: "the first message" });
             }
-            State::Opening(state) if cx.now >= state.deadline => self.opening_timed_out(cx),
+            State::Opening(state) if cx.now >= state.deadline() => self.opening_timed_out(cx),
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),

@@ -44,7 +44,7 @@ pub(super) struct Opening {
     typed: Vec<u8>,
     stdin_ended: bool,
     pub(super) stage: Stage,
-    reader: Option<ReplyReader>,
+    pub(super) reader: Option<ReplyReader>,
     /// Whose container it is, once that is known.
     pub(super) engine: Option<EngineId>,
     /// What this connection's engine speaks. Another session may find the engine gone and forget what all of them
@@ -54,10 +54,16 @@ pub(super) struct Opening {
     pub(super) container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
+    /// The engine did not have the container, so it was located anew.
+    pub(super) relocated: bool,
+    /// How many questions searches have asked.
+    pub(super) questions: u16,
+    /// Until when engines that are asked for the container are waited for.
+    pub(super) search_until: Millis,
     /// The engine will not take another question on this connection.
-    spent: bool,
+    pub(super) spent: bool,
     /// The question for the connection that is being made in place of a spent one.
-    unsent: Option<Vec<u8>>,
+    pub(super) unsent: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -115,6 +121,11 @@ impl Opening {
     /// What still comes on a spent connection does not matter.
     pub(super) fn wants_engine(&self) -> bool {
         self.unsent.is_none()
+    }
+
+    /// When its timer is due.
+    pub(super) fn deadline(&self) -> Millis {
+        self.deadline.min(self.search_until)
     }
 
     /// The engine to which it waits for a connection.
@@ -188,6 +199,9 @@ impl Session {
             dialect: None,
             container: String::new(),
             renegotiated: false,
+            relocated: false,
+            questions: 0,
+            search_until: Millis::MAX,
             spent: false,
             unsent: None,
         }));
@@ -256,6 +270,11 @@ impl Session {
         if matches!(&self.state, State::Opening(state) if matches!(state.stage, Stage::Asking(_))) {
             let detail = "It does not answer in time.".to_owned();
             return self.end(cx, Outcome::AccessUnavailable { detail });
+        }
+        if let State::Opening(state) = &self.state
+            && cx.now < state.deadline
+        {
+            return self.search_timed_out(cx);
         }
         let waited_for = self.waits_for();
         self.end(cx, Outcome::TimedOut { waited_for });
@@ -387,6 +406,13 @@ impl Session {
             state.dialect = None;
             state.forget_dialect(cx.engines);
             return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
+        }
+        // It was replaced since it was located: where its successor is, is asked anew, once.
+        if error.kind == Fault::ContainerNotFound
+            && !std::mem::replace(&mut state.relocated, true)
+            && matches!(state.target, Target::App { .. })
+        {
+            return self.locate_anew(cx);
         }
         self.end(cx, outcome_of(error));
     }

@@ -17,5 +17,6 @@ mod http;
 mod locate;
 mod raw;
 mod rules;
+mod several;
 mod stalls;
 mod support;
