@@ -12,10 +12,12 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
-//! bytes), [`config`], [`outcome`], [`token`] (`entry token`), [`sys`] (the only unsafe code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`),
+//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`outcome`], [`sys`] (the only unsafe
+//! code).
 
 pub mod access;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;

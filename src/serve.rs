@@ -1,6 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::config::{Config, Peers, Surroundings, Wish, parse, serve_help};
+use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
@@ -15,7 +15,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let config = match parse("serve", arguments, &Surroundings::of_process()) {
         Ok(Wish::Do(config)) => *config,
         Ok(Wish::Help) => {
-            let _ = io::stdout().write_all(serve_help().as_bytes());
+            let _ = io::stdout().write_all(help("serve").as_bytes());
             return 0;
         }
         Err(mistake) => {

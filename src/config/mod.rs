@@ -13,7 +13,7 @@ mod front;
 pub mod options;
 mod sources;
 
-pub use options::{Wish, parse, serve_help};
+pub use options::{Wish, help, odd_variables, parse};
 pub use sources::Surroundings;
 
 use crate::access::Spec;

@@ -2,7 +2,7 @@
 //! that none of the four can drift.
 
 use super::front::{self, Access};
-use super::sources::{Named, Surroundings, Takes, gather};
+use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings};
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
@@ -259,15 +259,32 @@ pub fn parse(
     draft.finish(surroundings).map(|config| Wish::Do(Box::new(config)))
 }
 
-/// What `entry serve --help` prints.
-pub fn serve_help() -> String {
-    help("Enter containers of a Docker Engine over WebSocket.", "serve")
+/// Environment variables that are no option and nearly are: each with the option's, for `entry check`.
+pub fn odd_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let options: Vec<String> = ROWS.iter().map(|row| variable_name(row.option.name)).collect();
+    let is_known = |name: &String| {
+        options.contains(name) || ["ENTRY_GATEWAY", "ENTRY_TOKEN", "ENTRY_SESSION"].contains(&name.as_str())
+    };
+    names
+        .filter(|name| name.starts_with("ENTRY_") && !is_known(name))
+        .filter_map(|name| {
+            let meant = nearest(&name, options.iter().map(String::as_str))?.to_owned();
+            Some((name, meant))
+        })
+        .collect()
 }
 
 /// Where the words begin that say what an option means.
 const HELP_COLUMN: usize = 28;
 
-fn help(sentence: &str, subcommand: &str) -> String {
+/// What `entry serve --help` and `entry check --help` print.
+pub fn help(subcommand: &str) -> String {
+    let sentence = match subcommand {
+        "check" => {
+            "Try out what entry serve would go by: options, engines, services. The exit status is 0 only where all works."
+        }
+        _ => "Enter containers of a Docker Engine over WebSocket.",
+    };
     let mut text = format!("{sentence}\n\nUsage: entry {subcommand} [OPTIONS]\n\n");
     for row in ROWS {
         let value = match row.option.takes {
@@ -612,8 +629,15 @@ mod tests {
     }
 
     #[test]
+    fn variables_that_are_nearly_options() {
+        let names = ["PATH", "ENTRY_LISTN", "ENTRY_LISTEN", "ENTRY_TOKEN", "ENTRY_SERVICE_HOST"];
+        let odd = odd_variables(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(odd, [("ENTRY_LISTN".to_owned(), "ENTRY_LISTEN".to_owned())]);
+    }
+
+    #[test]
     fn the_help_tells_every_option_in_lines_of_a_screen() {
-        let help = serve_help();
+        let help = help("serve");
         for row in ROWS {
             assert!(help.contains(&format!("\n  --{}", row.option.name)), "{}", row.option.name);
             assert!(row.help.lines().all(|line| line.len() + HELP_COLUMN <= 120), "{}", row.option.name);

@@ -8,7 +8,7 @@ mod counters;
 mod endpoint;
 mod listener;
 mod peers;
-mod probe;
+pub mod probe;
 mod rules;
 mod server;
 pub mod slab;

@@ -181,6 +181,11 @@ impl Locator {
         Locator { ways }
     }
 
+    /// The ways, in their order.
+    pub fn ways(&self) -> &[Way] {
+        &self.ways
+    }
+
     /// How containers are known by their labels; none where no way goes by labels.
     pub fn schemes(&self) -> Option<&Schemes> {
         self.ways.iter().find_map(|way| match way {

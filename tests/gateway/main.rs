@@ -5,6 +5,7 @@
 
 mod access;
 mod attach;
+mod check;
 mod client;
 mod codecs;
 mod crowd;
