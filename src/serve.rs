@@ -40,19 +40,19 @@ fn serve(config: &Config) -> io::Result<()> {
     let mut config = config.clone();
     let demo = config.demo.then(|| DemoEngine::start(DemoOptions::default())).transpose()?;
     if let Some(demo) = &demo {
-        config.settings.peers = Peers::one(Address::parse(&demo.url()).map_err(io::Error::other)?);
+        let engine = Address::parse(&demo.url()).map_err(io::Error::other)?;
+        config.settings.peers.engines = Peers::one(engine).engines;
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
     for signal in signals.forever() {
-        if signal == SIGHUP {
-            server.reload();
-            continue;
+        if signal != SIGHUP {
+            log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
+            break;
         }
-        log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
-        break;
+        server.reload()?;
     }
     server.stop()?;
     drop(demo);

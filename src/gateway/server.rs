@@ -5,9 +5,11 @@ use super::certificates::{Connectors, Own};
 use super::endpoint::Resolver;
 use super::listener::Listener;
 use super::peers::Peers;
+use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::{Gateway, LISTENER, Lane, WAKER, call_token, probe};
+use super::{Counters, Gateway, LISTENER, Lane, WAKER, call_token, probe, wall_clock};
+use crate::access::jwt;
 use crate::config::{self, Config};
 use crate::sys;
 use mio::{Poll, Waker};
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 pub struct Server {
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
+    rules: Arc<SharedRules>,
+    counters: Arc<Counters>,
     wakers: Vec<Waker>,
     loops: Vec<JoinHandle<io::Result<()>>>,
     own: Option<Own>,
@@ -33,7 +37,7 @@ impl Server {
     /// Binds and starts the loops; the engine need not be there yet, the log says whether it is.
     ///
     /// # Errors
-    /// The address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
+    /// A file of an access rule is broken, the address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
     pub fn start(config: &Config) -> io::Result<Server> {
         match sys::raise_descriptor_limit() {
             Ok(limit) => log::info!("{limit} descriptors, so at most {} sessions", limit / 2),
@@ -43,6 +47,7 @@ impl Server {
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
         }
+        let rules = Arc::new(SharedRules::load(&config.access)?);
         let connectors = Connectors::read(&config.tls, &config.settings.peers).map_err(io::Error::other)?;
         let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
@@ -51,6 +56,8 @@ impl Server {
         let mut server = Server {
             address: config.listen,
             stopping: Arc::new(AtomicBool::new(false)),
+            rules: rules.clone(),
+            counters: Arc::default(),
             wakers: Vec::new(),
             loops: Vec::new(),
             own: own.clone(),
@@ -70,6 +77,12 @@ impl Server {
                 began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
+                rules: rules.current(),
+                rules_version: rules.version(),
+                shared_rules: rules.clone(),
+                keys: jwt::Fetched::default(),
+                wall: wall_clock(),
+                counters: server.counters.clone(),
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
@@ -121,14 +134,24 @@ impl Server {
         self.address
     }
 
-    /// Reads the gateway's own certificate and key again. New connections go by them; where they cannot be used, what was
-    /// stays, and the log says so.
-    pub fn reload(&self) {
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Reads the files of the access rules anew, which hold for open sessions too, and the gateway's own certificate and
+    /// key, by which new connections go. What is broken leaves in use what was, and the log says so.
+    ///
+    /// # Errors
+    /// A loop cannot be woken.
+    pub fn reload(&self) -> io::Result<()> {
         match self.own.as_ref().map(Own::read_again) {
             None => {}
             Some(Ok(())) => log::info!("the certificate and its key are read again"),
             Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
         }
+        self.rules.reload();
+        self.wakers.iter().try_for_each(Waker::wake)
     }
 
     /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.

@@ -1,5 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
+use entry::access::Spec;
 use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
@@ -66,12 +67,21 @@ impl Gateway {
     }
 
     pub(crate) fn with(settings: Settings) -> Gateway {
-        Gateway::start(settings, TlsFiles::default()).unwrap()
+        Gateway::guarded(settings, vec![Spec::Anonymous])
+    }
+
+    /// Which only those enter whom the rules let in.
+    pub(crate) fn guarded(settings: Settings, access: Vec<Spec>) -> Gateway {
+        Gateway::of(settings, access, TlsFiles::default()).unwrap()
     }
 
     pub(crate) fn start(settings: Settings, tls: TlsFiles) -> io::Result<Gateway> {
+        Gateway::of(settings, vec![Spec::Anonymous], tls)
+    }
+
+    fn of(settings: Settings, access: Vec<Spec>, tls: TlsFiles) -> io::Result<Gateway> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, tls, settings };
+        let config = Config { listen, workers: 1, demo: false, tls, access, settings };
         let server = Server::start(&config)?;
         Ok(Gateway { address: server.address(), server: Some(server) })
     }
@@ -85,9 +95,8 @@ impl Gateway {
         }
     }
 
-    /// Reads its certificate again, as SIGHUP does.
-    pub(crate) fn reload(&self) {
-        self.server.as_ref().unwrap().reload();
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
     }
 
     /// Ends it as SIGTERM would, and waits for the end.

@@ -196,13 +196,13 @@ fn a_new_certificate_is_for_new_clients() {
 
     // Only one of two files has been changed: they do not belong together.
     copy("gateway-cert.pem");
-    gateway.reload();
+    gateway.server().reload().unwrap();
     assert!(trusted(&authority) && !trusted(&other));
     fs::write(authority.file("gateway-key.pem"), "rubbish").unwrap();
-    gateway.reload();
+    gateway.server().reload().unwrap();
     assert!(trusted(&authority) && !trusted(&other));
     copy("gateway-key.pem");
-    gateway.reload();
+    gateway.server().reload().unwrap();
     assert!(!trusted(&authority) && trusted(&other));
 
     live.type_in("alive\n");
