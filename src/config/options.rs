@@ -1,8 +1,9 @@
 //! The table of options. Flags, environment and file know the same names, and the help is read off the same rows, so
 //! that none of the four can drift.
 
+use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, ContainerRule, Peers, SERVICE_MILLISECONDS_MAX, Settings};
+use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings};
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
@@ -37,7 +38,7 @@ const ROWS: &[Row] = &[
         One("ADDR:PORT"),
         "where clients connect; port 0 takes a free one  [127.0.0.1:8022]",
         |draft, text| {
-            draft.listen = Some(loopback(text)?);
+            draft.listen = Some(front::listen(text)?);
             Ok(())
         },
     ),
@@ -101,6 +102,78 @@ const ROWS: &[Row] = &[
         },
     ),
     row(
+        "access",
+        Many("RULE"),
+        "who may enter; repeatable, the first answer decides: anonymous, tokens=FILE,\n\
+         jwt=NAME=VALUE,…, webhook=URL, lain  [anonymous, on a loopback address]",
+        |draft, text| {
+            draft.access.rules.push(text.to_owned());
+            Ok(())
+        },
+    ),
+    row(
+        "access-recheck",
+        One("MINUTES"),
+        "ask webhook and lain again under open sessions, and end those that may not stay",
+        |draft, text| {
+            draft.access.recheck_minutes = Some(number(text, 1, 1440)?);
+            Ok(())
+        },
+    ),
+    row(
+        "allow-anonymous-shells-from-anywhere",
+        Nothing,
+        "let anybody who can connect enter, on any address",
+        |draft, _| {
+            draft.access.anonymous_from_anywhere = true;
+            Ok(())
+        },
+    ),
+    row(
+        "lain-without-auth-lets-everybody-in",
+        Nothing,
+        "so that lain allows where LAIN's console has no access control",
+        |draft, _| {
+            draft.access.lain_lets_everybody_in = true;
+            Ok(())
+        },
+    ),
+    row(
+        "allow-origin",
+        Many("ORIGIN"),
+        "pages of this origin may enter too (https://console.example); repeatable",
+        |draft, text| {
+            draft.front.allow_origins.push(front::origin(text)?);
+            Ok(())
+        },
+    ),
+    row("token-cookie", One("NAME"), "the cookie in which pages bring the token", |draft, text| {
+        draft.front.token_cookie = Some(front::cookie_name(text)?);
+        Ok(())
+    }),
+    row(
+        "trusted-proxy",
+        Many("NETWORK"),
+        "believe X-Forwarded-For, Forwarded, X-Real-IP from there (10.0.0.0/8); repeatable",
+        |draft, text| {
+            draft.front.trusted_proxies.push(front::network(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "proxy-protocol",
+        Nothing,
+        "every connection begins with a PROXY header (v1 or v2), from a trusted proxy",
+        |draft, _| {
+            draft.front.proxy_protocol = true;
+            Ok(())
+        },
+    ),
+    row("base-path", One("PATH"), "what stands before /enter, /attach and /api/ping", |draft, text| {
+        draft.front.base_path = front::base_path(text)?;
+        Ok(())
+    }),
+    row(
         "attach-tail",
         One("LINES"),
         "how many of the last lines /attach gives first  [100]",
@@ -132,6 +205,8 @@ struct Draft {
     patterns: Vec<String>,
     ways: Vec<WayWish>,
     schemes: Schemes,
+    access: Access,
+    front: Front,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
 }
@@ -225,7 +300,7 @@ pub fn help(subcommand: &str) -> String {
     text += "Every option may also stand in the environment, --attach-tail as ENTRY_ATTACH_TAIL, where several values\n\
              are separated by spaces, and in the file, as attach-tail = 100, where several values are a list. Flags\n\
              win over the environment, and that over the file; one that names an option replaces all of its values.\n\n\
-             Until access control is there, only loopback addresses can be listened on.\n";
+             SIGHUP reads the files of rules anew; one that is broken leaves its rule as it was.\n";
     text
 }
 
@@ -273,13 +348,18 @@ impl Draft {
         if let Some(seconds) = self.paused_seconds {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
+        settings.front = self.front;
+        let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
+        let access = self.access.specs(&mut settings, surroundings.variable)?;
+        self.access.check_openness(listen, self.demo, &access, &settings.front)?;
         Ok(Config {
-            listen: self.listen.unwrap_or(DEFAULT_LISTEN),
+            listen,
             workers: match self.workers {
                 Some(workers) => usize::try_from(workers).unwrap_or(1),
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             demo: self.demo,
+            access,
             settings,
         })
     }
@@ -332,20 +412,6 @@ fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
         .ok()
         .filter(|value| (least..=most).contains(value))
         .ok_or_else(|| format!("takes a number from {least} to {most}, not {text:?}"))
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let text = text.replace("localhost:", "127.0.0.1:");
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| format!("takes ADDRESS:PORT like 127.0.0.1:8022 or [::1]:8022, not {text:?}"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{address} is refused: whoever reaches Entry may enter containers, and there is no access control yet. \
-             Listen on 127.0.0.1 or [::1], and let only people reach it who may enter (ssh -L, say)"
-        ));
-    }
-    Ok(address)
 }
 
 fn container_pattern(text: &str) -> Result<String, String> {
@@ -448,8 +514,28 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 17] = [
-            (&["--listen", "0.0.0.0:8022"], "no access control yet"),
+        let table: [(&[&str], &str); 31] = [
+            (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
+            (
+                &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
+                "--allow-anonymous-shells-from-anywhere",
+            ),
+            (&["--listen", "[::]:8022", "--access", "tokens=/t", "--access", "anonymous"], "entry token new"),
+            (&["--trusted-proxy", "10.0.0.0/8"], "--trusted-proxy means"),
+            (
+                &["--demo", "--listen", "0.0.0.0:1", "--allow-anonymous-shells-from-anywhere"],
+                "loopback address only",
+            ),
+            (&["--demo", "--listen", "0.0.0.0:1", "--access", "tokens=/t"], "loopback address only"),
+            (&["--proxy-protocol", "--access", "tokens=/t"], "needs --trusted-proxy"),
+            (&["--trusted-proxy", "10.0.0.1/8"], "write 10.0.0.0/8"),
+            (&["--access", "magic"], "--access takes"),
+            (&["--access-recheck", "0"], "from 1 to 1440"),
+            (&["--lain-without-auth-lets-everybody-in"], "goes with --access lain"),
+            (&["--allow-origin", "console.example"], "https://console.example"),
+            (&["--allow-origin", "https://a/b"], "https://console.example"),
+            (&["--token-cookie", "a=b"], "name of a cookie"),
+            (&["--base-path", "entry"], "path like /entry"),
             (&["--listen", "nonsense"], "--listen takes ADDRESS:PORT"),
             (&["--workers", "0"], "--workers takes a number from 1 to 1024"),
             (&["--engine", "ssh://host"], "--engine is an engine's address"),
@@ -471,6 +557,27 @@ mod tests {
             let error = parsed(arguments).unwrap_err();
             assert!(error.contains(words), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn with_rules_any_address_can_be_listened_on() {
+        use crate::access::Spec;
+        let table: [&[&str]; 5] = [
+            &["--access", "tokens=/t"],
+            &["--access", "tokens=/t", "--access", "jwt=secret=/s,audience=entry"],
+            &["--allow-anonymous-shells-from-anywhere"],
+            &["--access", "webhook=http://hook", "--trusted-proxy", "10.0.0.0/8", "--proxy-protocol"],
+            &["--access", "lain=lainlet=http://a,console=http://b,sso=none"],
+        ];
+        for arguments in table {
+            let config = parsed(&[&["--listen", "0.0.0.0:8022"], arguments].concat()).unwrap();
+            let open = arguments.contains(&"--allow-anonymous-shells-from-anywhere");
+            assert_eq!(config.settings.front.loopback_pages_only, open, "{arguments:?}");
+        }
+        let config = parsed(&["--base-path", "/a/b/", "--allow-origin", "https://Console.example"]).unwrap();
+        assert_eq!(config.settings.front.base_path, "/a/b");
+        assert_eq!(config.settings.front.allow_origins, ["https://console.example"]);
+        assert_eq!(config.access, [Spec::Anonymous]);
     }
 
     #[test]

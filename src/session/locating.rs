@@ -81,7 +81,7 @@ impl Session {
         }
     }
 
-    fn connect_engine(&mut self, cx: &mut Context<'_>, engine: EngineId) {
+    pub(super) fn connect_engine(&mut self, cx: &mut Context<'_>, engine: EngineId) {
         let State::Opening(state) = &mut self.state else { return };
         state.engine = Some(engine);
         state.search_until = Millis::MAX;

@@ -21,7 +21,7 @@ pub(crate) const BYE: &str = "bye\n";
 pub(crate) struct Asked {
     /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
     /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`, `POST where`, `GET service`,
-    /// `GET tasks`, `GET node`.
+    /// `GET tasks`, `GET node`, and what access services are asked.
     pub(crate) what: &'static str,
     pub(crate) target: String,
     pub(crate) body: String,
@@ -257,6 +257,11 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
         ("POST", "start") => "POST detached",
         ("POST", "resize") => "POST resize",
         ("GET", "coreinfowatcher") => "GET lainlet",
+        ("GET", "configwatcher") => "GET configwatcher",
+        ("GET", _) if path.ends_with("/roles/") => "GET roles",
+        ("GET", "me") => "GET me",
+        ("GET", "jwks.json") => "GET jwks.json",
+        ("POST", "") => "POST access",
         ("POST", "where") => "POST where",
         ("GET", _) if path.contains("/services/") => "GET service",
         ("GET", "tasks") => "GET tasks",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
+mod access;
 mod attach;
 mod check;
 mod client;
