@@ -4,7 +4,6 @@
 use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles};
-use crate::engine::address::TLS_PORT;
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
@@ -438,7 +437,9 @@ impl Draft {
             },
             ..self.tls
         };
-        settings.peers = over_tls(settings.peers, &tls)?;
+        if tls.engines.is_some() {
+            settings.peers = settings.peers.verified();
+        }
         if let Some(lines) = self.attach_tail_lines {
             settings.attach_tail_lines = lines;
         }
@@ -478,22 +479,6 @@ fn own_files(
         (None, None) => Ok(None),
         (Some(_), None) => Err("--tls-cert needs its --tls-key".to_owned()),
         (None, Some(_)) => Err("--tls-key needs its --tls-cert".to_owned()),
-    }
-}
-
-/// Engines at `tcp://` are over TLS where there are certificates for it, and must be at the port of TLS.
-fn over_tls(peers: Peers, tls: &TlsFiles) -> Result<Peers, String> {
-    if tls.engines.is_some() {
-        return Ok(peers.verified());
-    }
-    let of_nodes = peers.node_template.as_ref().and_then(|template| template.fill("node"));
-    let plain = |address: &&Address| matches!(address, Address::Tcp { port: TLS_PORT, .. });
-    match peers.engines.iter().map(|engine| &engine.address).chain(&of_nodes).find(plain) {
-        None => Ok(peers),
-        Some(address) => Err(format!(
-            "at {address} engines speak TLS: name the directory of its certificates with --engine-cert-path, or with \
-             DOCKER_CERT_PATH beside DOCKER_TLS_VERIFY=1"
-        )),
     }
 }
 
@@ -687,13 +672,13 @@ mod tests {
         assert_eq!(docker(&[HOST, ON, PATH, HOME]), sealed("/d"));
         assert_eq!(docker(&[HOST, ON, HOME]), sealed("/home/me/.docker"));
         assert!(docker(&[HOST, ON]).is_err_and(|why| why.contains("DOCKER_CERT_PATH")));
-        assert!(docker(&[HOST, OFF, PATH]).is_err_and(|why| why.contains("DOCKER_TLS_VERIFY=1")));
+        assert_eq!(docker(&[HOST, OFF, PATH]), Ok(("tcp://h:2376".to_owned(), None)));
         assert_eq!(docker(&[ON, PATH]).unwrap().0, "unix:///var/run/docker.sock");
     }
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 36] = [
+        let table: [(&[&str], &str); 35] = [
             (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
             (
                 &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
@@ -730,7 +715,6 @@ mod tests {
             (&["--locate", "webhook=ftp://x/"], "starts with http://"),
             (&["--locate", "lainlet=:80"], "host's name"),
             (&["--allow-container", "a b"], "container's name"),
-            (&["--engine", "tcp://h:2376"], "--engine-cert-path"),
             (&["--tls-cert", "a.pem"], "--tls-cert needs its --tls-key"),
             (&["--tls-key", "a.pem"], "--tls-key needs its --tls-cert"),
             (&["--proxy-protocol", "--tls-cert", "a.pem"], "does not go with --proxy-protocol"),
