@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod config;
+pub mod crowd;
 pub mod demo;
 pub mod engine;
 pub mod gateway;

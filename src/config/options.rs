@@ -2,7 +2,7 @@
 //! that none of the four can drift.
 
 use super::sources::{Named, Surroundings, Takes, gather};
-use super::{Config, ContainerRule, Peers, SERVICE_MILLISECONDS_MAX, Settings};
+use super::{Config, ContainerRule, Peers, SERVICE_MILLISECONDS_MAX, Settings, WantedLimits};
 use crate::engine::{Address, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
@@ -110,6 +110,37 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "max-sessions",
+        One("N"),
+        "sessions of this process; more are answered with 503  [what descriptors allow]",
+        |draft, text| {
+            draft.limits.sessions = Some(number(text, 1, 10_000_000)?);
+            Ok(())
+        },
+    ),
+    row("max-sessions-per-address", One("N"), "sessions of one client address  [no limit]", |draft, text| {
+        draft.limits.per_address = Some(number(text, 1, 10_000_000)?);
+        Ok(())
+    }),
+    row(
+        "max-sessions-per-user",
+        One("N"),
+        "sessions of one user, as access names him  [no limit]",
+        |draft, text| {
+            draft.limits.per_user = Some(number(text, 1, 10_000_000)?);
+            Ok(())
+        },
+    ),
+    row(
+        "buffer-memory",
+        One("MIB"),
+        "what may be held for all who do not take it; with less left, less is read at once  [64]",
+        |draft, text| {
+            draft.limits.buffer_mib = Some(number(text, 1, 1_048_576)?);
+            Ok(())
+        },
+    ),
     row("config", One("FILE"), "a TOML file with options, by the names they have here", |_, _| Ok(())),
 ];
 
@@ -125,6 +156,7 @@ struct Draft {
     schemes: Schemes,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
+    limits: WantedLimits,
 }
 
 /// What a command line asks for.
@@ -225,6 +257,7 @@ impl Draft {
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             demo: self.demo,
+            limits: self.limits,
             settings,
         })
     }

@@ -2,6 +2,8 @@
 
 /// Buffers that wait to be used again; more are given back to the allocator.
 const POOLED_MAX: usize = 64;
+/// A smaller one is not worth keeping.
+const POOLED_BYTES_MIN: usize = 8 * 1024;
 /// A buffer that has grown beyond this is not kept.
 const POOLED_BYTES_MAX: usize = 256 * 1024;
 
@@ -33,6 +35,11 @@ impl Backlog {
         self.0.as_ref().map_or(0, |remainder| remainder.bytes.len() - remainder.sent)
     }
 
+    /// What the bytes take in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |remainder| remainder.bytes.capacity())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -46,7 +53,9 @@ impl Backlog {
             return;
         }
         let remainder = self.0.get_or_insert_with(|| {
-            Box::new(Remainder { bytes: pool.free.pop().unwrap_or_default(), sent: 0 })
+            // A few bytes do not hold a buffer that once was large.
+            let pooled = if bytes.len() >= POOLED_BYTES_MIN { pool.free.pop() } else { None };
+            Box::new(Remainder { bytes: pooled.unwrap_or_else(|| Vec::with_capacity(bytes.len())), sent: 0 })
         });
         // Of a socket that takes a little at a time and never all, what it took must not stay.
         if remainder.sent > remainder.bytes.len() / 2 {
@@ -68,7 +77,9 @@ impl Backlog {
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         if let Some(remainder) = self.0.take() {
             let mut bytes = remainder.bytes;
-            if pool.free.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
+            if pool.free.len() < POOLED_MAX
+                && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&bytes.capacity())
+            {
                 bytes.clear();
                 pool.free.push(bytes);
             }

@@ -17,6 +17,7 @@ mod upstream;
 pub use server::Server;
 
 use crate::config::{self, Settings};
+use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
 use crate::sys;
@@ -69,6 +70,10 @@ struct Entry {
     engine: Option<Leg>,
     /// When the wheel fires for it.
     armed: Millis,
+    /// Its place among all sessions.
+    place: Place,
+    /// What was last known to be held for it, in bytes.
+    held_bytes: u32,
     /// It is on the list of those that have something to do.
     queued: bool,
 }
@@ -80,6 +85,16 @@ impl Entry {
 
     fn engine_backlog(&self) -> usize {
         self.engine.as_ref().map_or(0, Leg::backlog_bytes)
+    }
+
+    /// What is held for it now: bytes that wait for a socket, and what the session itself keeps.
+    fn count_held(&mut self, crowd: &Crowd) {
+        let legs = [&self.client, &self.engine].into_iter().flatten().map(Leg::held_bytes).sum::<usize>();
+        let now = legs + self.session.held_bytes();
+        if now != self.held_bytes as usize {
+            crowd.hold(self.held_bytes as usize, now);
+            self.held_bytes = u32::try_from(now).unwrap_or(u32::MAX);
+        }
     }
 
     fn reads_client(&self) -> bool {
@@ -125,6 +140,7 @@ struct Gateway {
     began: Instant,
     now: Millis,
     settings: Arc<Settings>,
+    crowd: Arc<Crowd>,
     boot: u64,
     /// The number of the next session; loops take every n-th, so that numbers are unique in the process.
     next_number: u64,
@@ -147,7 +163,7 @@ struct Gateway {
     /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
     /// The most sessions since memory was last given back.
-    crowd: usize,
+    sessions_peak: usize,
     stopping: Arc<AtomicBool>,
     stop_at: Option<Millis>,
 }
@@ -287,11 +303,13 @@ impl Gateway {
         if client_broken {
             self.step(key, Input::ClientClosed);
         }
+        // No more is read than may be held, should the other side take none of it.
+        let share = self.crowd.share_bytes().min(config::READ_BYTES);
         let mut budget = config::TURN_BYTES;
         while budget > 0 {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_client()) else { break };
             let Some(leg) = &mut entry.client else { break };
-            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
                     self.step(key, Input::ClientBytes(count));
@@ -308,7 +326,7 @@ impl Gateway {
         while budget > 0 {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_engine()) else { break };
             let Some(leg) = &mut entry.engine else { break };
-            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
                     self.step(key, Input::EngineBytes(count));
@@ -323,6 +341,7 @@ impl Gateway {
         }
         if let Some(entry) = self.entries.get_mut(key) {
             entry.queued = false;
+            entry.count_held(&self.crowd);
         }
         self.requeue(key);
     }
@@ -345,11 +364,14 @@ impl Gateway {
         if let (Input::Timer, Some(leg)) = (&input, &mut entry.client) {
             leg.mind_resting_peer();
         }
+        let client_backlog = entry.client_backlog();
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut entry.place,
             settings: &self.settings,
             engines: &mut self.engines,
-            client_backlog: entry.client_backlog(),
+            client_backlog,
             to_client,
             to_engine,
             scratch: &mut self.text,
@@ -395,6 +417,7 @@ impl Gateway {
         if entry.session.is_gone() {
             self.dying.push(key);
         }
+        entry.count_held(&self.crowd);
         let deadline = entry.session.deadline();
         if deadline < entry.armed {
             entry.armed = deadline;
@@ -452,6 +475,7 @@ impl Gateway {
                 }
             }
             Effect::CloseClient => {
+                self.crowd.leave(&mut entry.place);
                 if let Some(leg) = entry.client.take() {
                     leg.close(&mut self.pool);
                 }
@@ -520,8 +544,10 @@ impl Gateway {
     }
 
     fn free(&mut self, key: Key) {
-        if let Some(entry) = self.entries.remove(key) {
+        if let Some(mut entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
+            self.crowd.leave(&mut entry.place);
+            self.crowd.hold(entry.held_bytes as usize, 0);
             for leg in [entry.client, entry.engine].into_iter().flatten() {
                 leg.close(&mut self.pool);
             }
@@ -532,9 +558,9 @@ impl Gateway {
     /// allocator has to look through all that it has.
     fn return_memory(&mut self) {
         let here = self.entries.len();
-        self.crowd = self.crowd.max(here);
-        if self.crowd - here >= config::CROWD_SESSIONS_MIN && here <= self.crowd / 2 {
-            self.crowd = here;
+        self.sessions_peak = self.sessions_peak.max(here);
+        if self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2 {
+            self.sessions_peak = here;
             self.pool.clear();
             sys::return_freed_memory();
         }
@@ -550,6 +576,8 @@ impl Gateway {
                 client: None,
                 engine: None,
                 armed: Millis::MAX,
+                place: Place::default(),
+                held_bytes: 0,
                 queued: false,
             });
             match Leg::new(self.poll.registry(), Socket::Tcp(stream), token_of(key, KIND_CLIENT), false) {

@@ -87,6 +87,10 @@ impl Stage {
 }
 
 impl Opening {
+    pub(super) fn held_bytes(&self) -> usize {
+        self.typed.capacity()
+    }
+
     /// Typing ahead is bounded; the rest waits in the client's socket.
     pub(super) fn wants_client(&self) -> bool {
         self.typed.len() < config::TYPED_AHEAD_BYTES_MAX

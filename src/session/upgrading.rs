@@ -20,6 +20,10 @@ impl Upgrading {
     pub(super) fn new(now: Millis) -> Self {
         Upgrading { head: Vec::new(), deadline: now + config::HEAD_MILLISECONDS_MAX }
     }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.head.capacity()
+    }
 }
 
 /// The upgrade is answered; the client's first message says who asks for what.
