@@ -4,7 +4,7 @@
 //! `cargo bench --bench prompt` uses the embedded engine; `scripts/with-dockerd cargo bench --bench prompt` a real one
 //! (container `bench` of the image entry-bash is made and removed).
 
-use entry::config::{Config, ContainerRule, Peers, Settings};
+use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::{Address, ExecSpec, WindowSize, reply, request};
 use entry::gateway::Server;
@@ -41,6 +41,7 @@ fn main() {
         listen: ([127, 0, 0, 1], 0).into(),
         workers: 1,
         demo: false,
+        limits: WantedLimits::default(),
         settings: Settings {
             peers: Peers::one(Address::Unix(socket.clone())),
             allow_container: ContainerRule::new(vec!["*".to_owned()]),

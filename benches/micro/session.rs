@@ -4,6 +4,7 @@ use crate::Harness;
 use crate::frames::client_frame;
 use crate::messages;
 use entry::config::{self, Peers, Settings};
+use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Engines};
 use entry::session::{Context, Effect, Lane, Millis, Session, SessionId};
 use entry::wire::message::{Codec, Hello, RequestMessage, RequestType};
@@ -75,6 +76,8 @@ struct Visit {
     session: Session,
     settings: Settings,
     engines: Engines,
+    crowd: Crowd,
+    place: Place,
     now: Millis,
     buffer: Vec<u8>,
     to_client: Lane,
@@ -90,6 +93,8 @@ impl Visit {
         let mut visit = Visit {
             session: Session::new(SessionId { boot: 1, number: 1 }, 0),
             engines: settings.peers.table(),
+            crowd: Crowd::default(),
+            place: Place::default(),
             settings,
             now: 0,
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
@@ -156,6 +161,8 @@ impl Visit {
         self.effects.clear();
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut self.place,
             settings: &self.settings,
             engines: &mut self.engines,
             client_backlog: 0,

@@ -1,6 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
-use entry::config::{Config, ContainerRule, Peers, Settings};
+use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
@@ -66,7 +66,8 @@ impl Gateway {
 
     pub(crate) fn with(settings: Settings) -> Gateway {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, settings };
+        let limits = WantedLimits::default();
+        let config = Config { listen, workers: 1, demo: false, limits, settings };
         let server = Server::start(&config).unwrap();
         Gateway { address: server.address(), server: Some(server) }
     }
@@ -147,9 +148,15 @@ pub(crate) struct Serving {
 impl Serving {
     /// On a free port, and with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Serving {
-        let directory = Directory::new();
         let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).envs(directory.environment()).spawn().unwrap();
+        command.args(arguments);
+        Serving::of(command)
+    }
+
+    /// Of a command that comes to the same, and whose standard error is a pipe.
+    pub(crate) fn of(mut command: Command) -> Serving {
+        let directory = Directory::new();
+        let mut child = command.envs(directory.environment()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, written) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         thread::spawn(move || {

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entry::config::{self, Peers, Settings};
+use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
 use entry::outcome::Outcome;
 use entry::service::Peer;
@@ -127,6 +128,8 @@ pub(crate) struct Visit {
     pub(crate) session: Session,
     pub(crate) settings: Settings,
     pub(crate) engines: Engines,
+    pub(crate) crowd: Crowd,
+    pub(crate) place: Place,
     pub(crate) now: Millis,
     pub(crate) speaks: Speaks,
     pub(crate) pace: Pace,
@@ -164,6 +167,8 @@ impl Visit {
         Visit {
             session: Session::new(id, 1_000_000),
             engines: settings.peers.table(),
+            crowd: Crowd::default(),
+            place: Place::default(),
             settings,
             now: 1_000_000,
             speaks,
@@ -193,6 +198,8 @@ impl Visit {
         let (mut to_client, mut to_engine, mut effects) = (Lane::default(), Lane::default(), Vec::new());
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut self.place,
             settings: &self.settings,
             engines: &mut self.engines,
             client_backlog: self.backlog,
