@@ -94,15 +94,19 @@ mod tests {
     #[test]
     fn bytes_leave_in_order_and_the_buffer_goes_back() {
         let (mut pool, mut backlog) = (Pool::default(), Backlog::default());
-        backlog.append(&mut pool, b"hello ");
+        let much = vec![b'-'; POOLED_BYTES_MIN];
+        backlog.append(&mut pool, &much);
         backlog.append(&mut pool, b"world");
-        backlog.consume(&mut pool, 4);
-        assert_eq!((backlog.as_bytes(), backlog.len()), (&b"o world"[..], 7));
-        backlog.consume(&mut pool, 7);
+        backlog.consume(&mut pool, much.len() - 1);
+        assert_eq!((backlog.as_bytes(), backlog.len()), (&b"-world"[..], 6));
+        backlog.consume(&mut pool, 6);
         assert!(backlog.is_empty() && pool.free.len() == 1);
+        // A few bytes leave the large buffer to those who need one.
         backlog.append(&mut pool, b"again");
-        assert!(pool.free.is_empty());
-        assert_eq!(backlog.as_bytes(), b"again");
+        assert_eq!((backlog.as_bytes(), pool.free.len()), (&b"again"[..], 1));
+        backlog.clear(&mut pool);
+        backlog.append(&mut pool, &much);
+        assert_eq!((backlog.len(), pool.free.len()), (much.len(), 0));
     }
 
     #[test]
