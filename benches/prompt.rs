@@ -4,6 +4,7 @@
 //! `cargo bench --bench prompt` uses the embedded engine; `scripts/with-dockerd cargo bench --bench prompt` a real one
 //! (container `bench` of the image entry-bash is made and removed).
 
+use entry::access::Spec;
 use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::{Address, ExecSpec, WindowSize, reply, request};
@@ -42,6 +43,7 @@ fn main() {
         workers: 1,
         demo: false,
         limits: WantedLimits::default(),
+        access: vec![Spec::Anonymous],
         settings: Settings {
             peers: Peers::one(Address::Unix(socket.clone())),
             allow_container: ContainerRule::new(vec!["*".to_owned()]),

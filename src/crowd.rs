@@ -64,7 +64,7 @@ impl std::fmt::Display for Full {
             Full::Sessions(limit) => write!(f, "This gateway holds as many sessions as it may ({limit})"),
             Full::Address(limit) => write!(f, "Your address has as many sessions here as it may ({limit})"),
             Full::User(limit) => write!(f, "You have as many sessions here as you may ({limit})"),
-            Full::Memory => f.write_str("This gateway has no memory left for messages in pieces"),
+            Full::Memory => f.write_str("This gateway has no memory left for what comes in pieces"),
         }?;
         f.write_str("; try again later.")
     }

@@ -6,14 +6,18 @@
 //! |---|---|---|
 //! | [`gateway`] | the loop: sockets, the clock, buffers | – |
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
+//! | [`access`] | who may enter? | the same, and sessions |
 //! | [`locate`] | which container is the target? | the same, and sessions |
 //! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
-//! bytes), [`config`], [`outcome`], [`sys`] (the only unsafe code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`),
+//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`outcome`], [`sys`] (the only unsafe
+//! code).
 
+pub mod access;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod crowd;
@@ -28,4 +32,5 @@ pub mod service;
 pub mod session;
 pub mod sys;
 pub mod tls;
+pub mod token;
 pub mod wire;

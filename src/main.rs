@@ -11,6 +11,8 @@ Usage:
   entry enter [OPTIONS] APP PROC [INSTANCE] [-- COMMAND…]   a shell or a command in a container
   entry attach [OPTIONS] APP PROC [INSTANCE]                what a container says
   entry serve [OPTIONS]                                     the gateway
+  entry check [OPTIONS]                                     tries out what the gateway would go by
+  entry token new --user NAME [OPTIONS]                     a token for --access tokens=FILE
   entry demo [-- COMMAND…]                                  try it on this machine, without Docker
 
 entry SUBCOMMAND --help tells more.
@@ -23,7 +25,9 @@ fn main() -> ExitCode {
         Some("enter") => entry::client::main(Action::Enter, lexopt::Parser::from_args(arguments)).into(),
         Some("attach") => entry::client::main(Action::Attach, lexopt::Parser::from_args(arguments)).into(),
         Some("demo") => entry::demo::command::main(arguments).into(),
+        Some("check") => entry::check::main(arguments).into(),
         Some("serve") => entry::serve::main(arguments).into(),
+        Some("token") => entry::token::main(arguments).into(),
         Some("help" | "--help" | "-h") => {
             let _ = std::io::stdout().write_all(USAGE.as_bytes());
             ExitCode::SUCCESS

@@ -1,11 +1,11 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::config::{Config, Peers, Surroundings, Wish, parse, serve_help};
+use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let config = match parse("serve", arguments, &Surroundings::of_process()) {
         Ok(Wish::Do(config)) => *config,
         Ok(Wish::Help) => {
-            let _ = io::stdout().write_all(serve_help().as_bytes());
+            let _ = io::stdout().write_all(help("serve").as_bytes());
             return 0;
         }
         Err(mistake) => {
@@ -36,18 +36,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn serve(config: &Config) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut config = config.clone();
     let demo = config.demo.then(|| DemoEngine::start(DemoOptions::default())).transpose()?;
     if let Some(demo) = &demo {
-        config.settings.peers = Peers::one(Address::parse(&demo.url()).map_err(io::Error::other)?);
+        let engine = Address::parse(&demo.url()).map_err(io::Error::other)?;
+        config.settings.peers.engines = Peers::one(engine).engines;
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
-    if let Some(signal) = signals.forever().next() {
-        log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
+            break;
+        }
+        server.reload()?;
     }
     server.stop()?;
     drop(demo);

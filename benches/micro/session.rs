@@ -3,6 +3,7 @@
 use crate::Harness;
 use crate::frames::client_frame;
 use crate::messages;
+use entry::access::{Rule, Rules, jwt};
 use entry::config::{self, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Engines};
@@ -11,6 +12,7 @@ use entry::wire::message::{Codec, Hello, RequestMessage, RequestType};
 use entry::wire::stdcopy::{Stream, frame_header};
 use prost::Message as _;
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 const UPGRADE: &str = "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -78,6 +80,8 @@ struct Visit {
     engines: Engines,
     crowd: Crowd,
     place: Place,
+    rules: Rules,
+    keys: jwt::Fetched,
     now: Millis,
     buffer: Vec<u8>,
     to_client: Lane,
@@ -91,11 +95,13 @@ impl Visit {
         let engine = Address::parse("unix:///engine.sock").expect("an address");
         let settings = Settings { peers: Peers::one(engine), ..Settings::default() };
         let mut visit = Visit {
-            session: Session::new(SessionId { boot: 1, number: 1 }, 0),
+            session: Session::new(SessionId { boot: 1, number: 1 }, 0, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             engines: settings.peers.table(),
             crowd: Crowd::default(),
             place: Place::default(),
             settings,
+            rules: Rules::new(vec![Rule::Anonymous]),
+            keys: jwt::Fetched::default(),
             now: 0,
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
             to_client: Lane::default(),
@@ -124,7 +130,7 @@ impl Visit {
                 visit.client(&client_frame(2, &message.encode_to_vec()));
             }
         }
-        assert!(matches!(visit.effects[..], [Effect::ConnectEngine(_)]), "{:?}", visit.effects);
+        assert!(matches!(visit.effects[..], [.., Effect::ConnectEngine(_)]), "{:?}", visit.effects);
         visit.step(|session, cx, _| session.engine_connected(cx));
         while !visit.to_engine.is_empty() {
             let asked = String::from_utf8(visit.said_to_engine()).expect("a request");
@@ -163,6 +169,9 @@ impl Visit {
             now: self.now,
             crowd: &self.crowd,
             place: &mut self.place,
+            wall: 0,
+            rules: &self.rules,
+            keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
             client_backlog: 0,

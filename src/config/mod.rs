@@ -4,19 +4,24 @@
 //! |---|---|
 //! | this one | limits, and the settings as values |
 //! | [`options`] | the table of options: flags, environment and file → a valid configuration, and the help |
+//! | `front` | what of it is about who may enter, and how clients come in |
 //! | `sources` | where a value stands, which of several counts, what is wrong with it |
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
+mod front;
 pub mod options;
 mod sources;
 
-pub use options::{Wish, parse, serve_help};
+pub use options::{Wish, help, odd_variables, parse};
 pub use sources::Surroundings;
 
+use crate::access::Spec;
+use crate::access::grants::matches;
 use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
 use crate::locate::Locator;
 use crate::service::Service;
+use crate::wire::forwarded::Network;
 use std::net::SocketAddr;
 
 // What a client may take: time.
@@ -80,10 +85,14 @@ pub const ENGINE_UNREAD_BYTES_MAX: i32 = 128 * 1024;
 /// The body of a short call's reply.
 pub const REPLY_BODY_BYTES_MAX: usize = crate::engine::reply::BODY_BYTES_MAX;
 /// Connections for short calls that one loop keeps to an engine.
-pub const CALL_CONNECTIONS_MAX: usize = 12;
-/// How many of them may be taken by calls that can wait: sizes and probes, as many by searches for a container, and as
-/// many by reapers. The rest is free for the question how a process ended, whatever an engine takes its time with.
+pub const CALL_CONNECTIONS_MAX: usize = 16;
+/// How many of them may be taken by calls that can wait: sizes and probes, and as many by reapers. What these and
+/// searches leave is free for the question how a process ended, whatever an engine takes its time with.
 pub const PATIENT_CALLS_MAX: usize = 3;
+/// How many of them may be taken by searches for a container.
+pub const SEARCH_CALLS_MAX: usize = 6;
+/// For all engines that are asked at once whether they have a container: those that have not answered are away.
+pub const SEARCH_MILLISECONDS_MAX: u64 = 4_000;
 /// Short calls of each kind of one loop that may wait for a connection; more are refused.
 pub const CALLS_WAITING_MAX: usize = 16 * 1024;
 /// How long such a connection is kept without use.
@@ -181,31 +190,8 @@ impl ContainerRule {
 
     /// The container of this name is permitted.
     pub fn permits(&self, name: &str) -> bool {
-        self.patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+        self.patterns.iter().any(|pattern| matches(pattern, name))
     }
-}
-
-/// `*` stands for any bytes, everything else for itself. Linear in the product of both lengths at worst.
-fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut name_at) = (0, 0);
-    let mut star = None;
-    while name_at < name.len() {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at, name_at));
-            at += 1;
-        } else if pattern.get(at) == name.get(name_at) {
-            at += 1;
-            name_at += 1;
-        } else if let Some((star_at, taken)) = star {
-            // Let the last star take one byte more.
-            star = Some((star_at, taken + 1));
-            at = star_at + 1;
-            name_at = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 /// Whom Entry calls.
@@ -232,9 +218,31 @@ impl Peers {
     }
 }
 
+/// How clients come in: through which proxies, on which path, from which pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Front {
+    /// What stands before every path: empty, or with a slash at its beginning and none at its end.
+    pub base_path: String,
+    /// Pages of these origins may enter, beside those of the gateway's own.
+    pub allow_origins: Vec<String>,
+    /// Own pages are only those of a loopback address: without proof of who asks, any page that a person visits could
+    /// give itself this machine's address (DNS rebinding).
+    pub loopback_pages_only: bool,
+    /// The cookie with the token, for pages that have it from elsewhere.
+    pub token_cookie: Option<String>,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who is believed whom it serves.
+    pub trusted_proxies: Vec<Network>,
+}
+
 /// What sessions go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// How clients come in.
+    pub front: Front,
+    /// How often services are asked again whether somebody may stay; never, unless the operator says so.
+    pub recheck_milliseconds: Option<u64>,
     /// The engines and services.
     pub peers: Peers,
     /// How targets are found.
@@ -250,6 +258,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            front: Front { loopback_pages_only: true, ..Front::default() },
+            recheck_milliseconds: None,
             peers: Peers::default(),
             locator: Locator::default(),
             allow_container: ContainerRule::default(),
@@ -284,6 +294,8 @@ pub struct Config {
     pub demo: bool,
     /// How many may be in, and what may be held for them.
     pub limits: WantedLimits,
+    /// Who may enter: rules in their order.
+    pub access: Vec<Spec>,
     /// What sessions go by.
     pub settings: Settings,
 }

@@ -1,9 +1,11 @@
 //! The table of options. Flags, environment and file know the same names, and the help is read off the same rows, so
 //! that none of the four can drift.
 
-use super::sources::{Named, Surroundings, Takes, gather};
-use super::{Config, ContainerRule, Peers, SERVICE_MILLISECONDS_MAX, Settings, WantedLimits};
-use crate::engine::{Address, is_container_name};
+use super::front::{self, Access};
+use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
+use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, WantedLimits};
+use crate::engine::fleet::ENGINES_MAX;
+use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
 use std::ffi::OsString;
@@ -36,17 +38,24 @@ const ROWS: &[Row] = &[
         One("ADDR:PORT"),
         "where clients connect; port 0 takes a free one  [127.0.0.1:8022]",
         |draft, text| {
-            draft.listen = Some(loopback(text)?);
+            draft.listen = Some(front::listen(text)?);
             Ok(())
         },
     ),
     row(
         "engine",
-        One("URL"),
-        "unix:///path or tcp://host:port  [$DOCKER_HOST or unix:///var/run/docker.sock]",
-        |draft, text| {
-            draft.engine = Some(engine(text)?);
-            Ok(())
+        Many("[NAME=]URL"),
+        "unix:///path or tcp://host:port; repeatable; with {node} as the host, the engine of\n\
+         whichever node a container is on  [$DOCKER_HOST or unix:///var/run/docker.sock]",
+        |draft, text| match engine(text)? {
+            EngineWish::Named(engine) => {
+                draft.engines.push(engine);
+                Ok(())
+            }
+            EngineWish::OfNodes(template) => match draft.node_template.replace(template) {
+                None => Ok(()),
+                Some(_) => Err("may stand with {node} only once".to_owned()),
+            },
         },
     ),
     row("workers", One("N"), "event loops, each on its own thread  [one per core]", |draft, text| {
@@ -74,11 +83,11 @@ const ROWS: &[Row] = &[
     ),
     row(
         "locate",
-        One("HOW"),
-        "how app, proc and instance are found: labels (of the engine's containers), or\n\
-         lainlet=HOST:PORT (LAIN's service)  [labels]",
+        Many("HOW"),
+        "how app, proc and instance are found: labels, swarm, lainlet=HOST:PORT or webhook=URL;\n\
+         repeatable, the first that knows them counts  [labels]",
         |draft, text| {
-            draft.lainlet = locate(text)?;
+            draft.ways.push(locate(text)?);
             Ok(())
         },
     ),
@@ -92,6 +101,78 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "access",
+        Many("RULE"),
+        "who may enter; repeatable, the first answer decides: anonymous, tokens=FILE,\n\
+         jwt=NAME=VALUE,…, webhook=URL, lain  [anonymous, on a loopback address]",
+        |draft, text| {
+            draft.access.rules.push(text.to_owned());
+            Ok(())
+        },
+    ),
+    row(
+        "access-recheck",
+        One("MINUTES"),
+        "ask webhook and lain again under open sessions, and end those that may not stay",
+        |draft, text| {
+            draft.access.recheck_minutes = Some(number(text, 1, 1440)?);
+            Ok(())
+        },
+    ),
+    row(
+        "allow-anonymous-shells-from-anywhere",
+        Nothing,
+        "let anybody who can connect enter, on any address",
+        |draft, _| {
+            draft.access.anonymous_from_anywhere = true;
+            Ok(())
+        },
+    ),
+    row(
+        "lain-without-auth-lets-everybody-in",
+        Nothing,
+        "so that lain allows where LAIN's console has no access control",
+        |draft, _| {
+            draft.access.lain_lets_everybody_in = true;
+            Ok(())
+        },
+    ),
+    row(
+        "allow-origin",
+        Many("ORIGIN"),
+        "pages of this origin may enter too (https://console.example); repeatable",
+        |draft, text| {
+            draft.front.allow_origins.push(front::origin(text)?);
+            Ok(())
+        },
+    ),
+    row("token-cookie", One("NAME"), "the cookie in which pages bring the token", |draft, text| {
+        draft.front.token_cookie = Some(front::cookie_name(text)?);
+        Ok(())
+    }),
+    row(
+        "trusted-proxy",
+        Many("NETWORK"),
+        "believe X-Forwarded-For, Forwarded, X-Real-IP from there (10.0.0.0/8); repeatable",
+        |draft, text| {
+            draft.front.trusted_proxies.push(front::network(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "proxy-protocol",
+        Nothing,
+        "every connection begins with a PROXY header (v1 or v2), from a trusted proxy",
+        |draft, _| {
+            draft.front.proxy_protocol = true;
+            Ok(())
+        },
+    ),
+    row("base-path", One("PATH"), "what stands before /enter, /attach and /api/ping", |draft, text| {
+        draft.front.base_path = front::base_path(text)?;
+        Ok(())
+    }),
     row(
         "attach-tail",
         One("LINES"),
@@ -148,15 +229,32 @@ const ROWS: &[Row] = &[
 #[derive(Default)]
 struct Draft {
     listen: Option<SocketAddr>,
-    engine: Option<Address>,
+    engines: Vec<NamedEngine>,
+    node_template: Option<NodeTemplate>,
     workers: Option<u32>,
     demo: bool,
     patterns: Vec<String>,
-    lainlet: Option<Service>,
+    ways: Vec<WayWish>,
     schemes: Schemes,
+    access: Access,
+    front: Front,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
     limits: WantedLimits,
+}
+
+/// An engine, or the engines of nodes.
+enum EngineWish {
+    Named(NamedEngine),
+    OfNodes(NodeTemplate),
+}
+
+/// A way to find targets, before its service has a number.
+enum WayWish {
+    Labels,
+    Swarm,
+    Lainlet(Service),
+    Webhook(Service),
 }
 
 /// What a command line asks for.
@@ -193,15 +291,32 @@ pub fn parse(
     draft.finish(surroundings).map(|config| Wish::Do(Box::new(config)))
 }
 
-/// What `entry serve --help` prints.
-pub fn serve_help() -> String {
-    help("Enter containers of a Docker Engine over WebSocket.", "serve")
+/// Environment variables that are no option and nearly are: each with the option's, for `entry check`.
+pub fn odd_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let options: Vec<String> = ROWS.iter().map(|row| variable_name(row.option.name)).collect();
+    let is_known = |name: &String| {
+        options.contains(name) || ["ENTRY_GATEWAY", "ENTRY_TOKEN", "ENTRY_SESSION"].contains(&name.as_str())
+    };
+    names
+        .filter(|name| name.starts_with("ENTRY_") && !is_known(name))
+        .filter_map(|name| {
+            let meant = nearest(&name, options.iter().map(String::as_str))?.to_owned();
+            Some((name, meant))
+        })
+        .collect()
 }
 
 /// Where the words begin that say what an option means.
 const HELP_COLUMN: usize = 28;
 
-fn help(sentence: &str, subcommand: &str) -> String {
+/// What `entry serve --help` and `entry check --help` print.
+pub fn help(subcommand: &str) -> String {
+    let sentence = match subcommand {
+        "check" => {
+            "Try out what entry serve would go by: options, engines, services. The exit status is 0 only where all works."
+        }
+        _ => "Enter containers of a Docker Engine over WebSocket.",
+    };
     let mut text = format!("{sentence}\n\nUsage: entry {subcommand} [OPTIONS]\n\n");
     for row in ROWS {
         let value = match row.option.takes {
@@ -217,47 +332,67 @@ fn help(sentence: &str, subcommand: &str) -> String {
     text += "Every option may also stand in the environment, --attach-tail as ENTRY_ATTACH_TAIL, where several values\n\
              are separated by spaces, and in the file, as attach-tail = 100, where several values are a list. Flags\n\
              win over the environment, and that over the file; one that names an option replaces all of its values.\n\n\
-             Until access control is there, only loopback addresses can be listened on.\n";
+             SIGHUP reads the files of rules anew; one that is broken leaves its rule as it was.\n";
     text
 }
 
 impl Draft {
     /// What holds where nothing was said, and what does not go together.
     fn finish(self, surroundings: &Surroundings<'_>) -> Result<Config, String> {
-        if self.demo && self.engine.is_some() {
+        let names_engines = !self.engines.is_empty() || self.node_template.is_some();
+        if self.demo && names_engines {
             return Err("--demo brings its own engine: leave --engine away".to_owned());
         }
-        let mut settings = Settings::default();
+        let peers = match names_engines {
+            true => Peers { node_template: self.node_template, ..named(self.engines)? },
+            false => Peers::one(default_engine(surroundings)?),
+        };
+        let mut settings = Settings { peers, ..Settings::default() };
+        let ways = if self.ways.is_empty() { vec![WayWish::Labels] } else { self.ways };
+        let asks_engines = ways.iter().any(|way| matches!(way, WayWish::Labels | WayWish::Swarm));
+        if settings.peers.engines.is_empty() && asks_engines {
+            return Err(
+                "--engine with {node} needs somebody who knows the node: --locate lainlet=HOST:PORT or \
+                        webhook=URL; or --locate swarm and an --engine that manages the swarm"
+                    .to_owned(),
+            );
+        }
+        let mut service = |service: Service| {
+            settings.peers.services.push(service);
+            // There are as many as options on a command line.
+            ServiceId(u16::try_from(settings.peers.services.len() - 1).unwrap_or(u16::MAX))
+        };
+        let ways = ways.into_iter().map(|way| match way {
+            WayWish::Labels => Way::Labels(self.schemes.clone()),
+            WayWish::Swarm => Way::Swarm,
+            WayWish::Lainlet(lainlet) => Way::Lainlet(service(lainlet)),
+            WayWish::Webhook(webhook) => Way::Webhook(service(webhook)),
+        });
+        settings.locator = Locator::new(ways.collect());
         let patterns = match self.patterns {
             none if none.is_empty() && self.demo => vec!["demo".to_owned()],
             patterns => patterns,
         };
         settings.allow_container = ContainerRule::new(patterns);
-        settings.peers = Peers::one(match self.engine {
-            Some(engine) => engine,
-            None => default_engine(surroundings)?,
-        });
-        settings.locator = Locator::new(match self.lainlet {
-            None => vec![Way::Labels(self.schemes)],
-            Some(lainlet) => {
-                settings.peers.services.push(lainlet);
-                vec![Way::Lainlet(ServiceId(0))]
-            }
-        });
         if let Some(lines) = self.attach_tail_lines {
             settings.attach_tail_lines = lines;
         }
         if let Some(seconds) = self.paused_seconds {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
+        settings.front = self.front;
+        let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
+        let access = self.access.specs(&mut settings, surroundings.variable)?;
+        self.access.check_openness(listen, self.demo, &access, &settings.front)?;
         Ok(Config {
-            listen: self.listen.unwrap_or(DEFAULT_LISTEN),
+            listen,
             workers: match self.workers {
                 Some(workers) => usize::try_from(workers).unwrap_or(1),
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             demo: self.demo,
             limits: self.limits,
+            access,
             settings,
         })
     }
@@ -266,11 +401,43 @@ impl Draft {
 fn default_engine(surroundings: &Surroundings<'_>) -> Result<Address, String> {
     let docker_host = (surroundings.variable)("DOCKER_HOST").filter(|host| !host.is_empty());
     let url = docker_host.as_deref().unwrap_or(DEFAULT_ENGINE);
-    engine(url).map_err(|error| format!("DOCKER_HOST {error}"))
+    address(url).map_err(|error| format!("DOCKER_HOST {error}"))
 }
 
-fn engine(url: &str) -> Result<Address, String> {
+fn address(url: &str) -> Result<Address, String> {
     Address::parse(url).map_err(|error| format!("is an engine's address, and {url} is none: {error}"))
+}
+
+/// `URL` or `NAME=URL`; a path may hold a =, a name is a word.
+fn engine(text: &str) -> Result<EngineWish, String> {
+    if NodeTemplate::is_one(text) {
+        let template = NodeTemplate::parse(text);
+        return template.map(EngineWish::OfNodes).map_err(|error| {
+            format!("is an engine's address in which {{node}} is the host, and {text} is none: {error}")
+        });
+    }
+    let (name, url) = match text.split_once('=') {
+        Some((name, url)) if !name.contains(['/', ':']) => (name, url),
+        Some(_) | None => (text, text),
+    };
+    let is_word = |name: &str| !name.is_empty() && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    if !is_word(name) {
+        return Err(format!("takes NAME=URL, in which the name is a word, not {text:?}"));
+    }
+    Ok(EngineWish::Named(NamedEngine { name: name.to_owned(), address: address(url)? }))
+}
+
+/// Engines of different names.
+fn named(engines: Vec<NamedEngine>) -> Result<Peers, String> {
+    if engines.len() > ENGINES_MAX {
+        return Err(format!("--engine may stand {ENGINES_MAX} times at most"));
+    }
+    for (at, engine) in engines.iter().enumerate() {
+        if engines[..at].iter().any(|other| other.name == engine.name) {
+            return Err(format!("--engine names two engines {}: give each its own name", engine.name));
+        }
+    }
+    Ok(Peers { engines, ..Peers::default() })
 }
 
 fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
@@ -278,20 +445,6 @@ fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
         .ok()
         .filter(|value| (least..=most).contains(value))
         .ok_or_else(|| format!("takes a number from {least} to {most}, not {text:?}"))
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let text = text.replace("localhost:", "127.0.0.1:");
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| format!("takes ADDRESS:PORT like 127.0.0.1:8022 or [::1]:8022, not {text:?}"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{address} is refused: whoever reaches Entry may enter containers, and there is no access control yet. \
-             Listen on 127.0.0.1 or [::1], and let only people reach it who may enter (ssh -L, say)"
-        ));
-    }
-    Ok(address)
 }
 
 fn container_pattern(text: &str) -> Result<String, String> {
@@ -302,16 +455,18 @@ fn container_pattern(text: &str) -> Result<String, String> {
     }
 }
 
-/// How targets are found: by lainlet, or (None) by labels.
-fn locate(text: &str) -> Result<Option<Service>, String> {
+fn locate(text: &str) -> Result<WayWish, String> {
+    let service = |name, url: &str| {
+        Service::parse(name, url, SERVICE_MILLISECONDS_MAX).map_err(|error| format!("{text}: {error}"))
+    };
     match text.split_once('=') {
-        None if text == "labels" => Ok(None),
+        None if text == "labels" => Ok(WayWish::Labels),
+        None if text == "swarm" => Ok(WayWish::Swarm),
         Some(("lainlet", authority)) if !authority.contains('/') => {
-            Service::parse("lainlet", &format!("http://{authority}"), SERVICE_MILLISECONDS_MAX)
-                .map(Some)
-                .map_err(|error| format!("lainlet={authority}: {error}"))
+            service("lainlet", &format!("http://{authority}")).map(WayWish::Lainlet)
         }
-        Some(_) | None => Err(format!("takes labels or lainlet=HOST:PORT, not {text:?}")),
+        Some(("webhook", url)) => service("the locate webhook", url).map(WayWish::Webhook),
+        Some(_) | None => Err(format!("takes labels, swarm, lainlet=HOST:PORT or webhook=URL, not {text:?}")),
     }
 }
 
@@ -358,21 +513,75 @@ mod tests {
         let config = parsed(&["--locate", "lainlet=lainlet.lain:9001"]).unwrap();
         assert_eq!(config.settings.locator, Locator::new(vec![Way::Lainlet(ServiceId(0))]));
         assert_eq!(config.settings.peers.services[0].to_string(), "http://lainlet.lain:9001");
+        let several = [
+            "--engine",
+            "a=tcp://10.0.0.1",
+            "--engine",
+            "unix:///b=c.sock",
+            "--engine",
+            "tcp://{node}:2375",
+            "--locate",
+            "lainlet=l:1",
+            "--locate",
+            "webhook=http://h/where",
+            "--locate",
+            "swarm",
+            "--locate",
+            "labels",
+        ];
+        let config = parsed(&several).unwrap();
+        let names: Vec<&str> =
+            config.settings.peers.engines.iter().map(|engine| engine.name.as_str()).collect();
+        assert_eq!(names, ["a", "unix:///b=c.sock"]);
+        assert_eq!(config.settings.peers.node_template.unwrap().to_string(), "tcp://{node}:2375");
+        let ways = vec![
+            Way::Lainlet(ServiceId(0)),
+            Way::Webhook(ServiceId(1)),
+            Way::Swarm,
+            Way::Labels(Schemes::default()),
+        ];
+        assert_eq!(config.settings.locator, Locator::new(ways));
         let config = parsed(&["--attach-tail", "7", "--paused-timeout", "9"]).unwrap();
         assert_eq!((config.settings.attach_tail_lines, config.settings.paused_milliseconds_max), (7, 9000));
     }
 
     #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 11] = [
-            (&["--listen", "0.0.0.0:8022"], "no access control yet"),
+        let table: [(&[&str], &str); 31] = [
+            (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
+            (
+                &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
+                "--allow-anonymous-shells-from-anywhere",
+            ),
+            (&["--listen", "[::]:8022", "--access", "tokens=/t", "--access", "anonymous"], "entry token new"),
+            (&["--trusted-proxy", "10.0.0.0/8"], "--trusted-proxy means"),
+            (
+                &["--demo", "--listen", "0.0.0.0:1", "--allow-anonymous-shells-from-anywhere"],
+                "loopback address only",
+            ),
+            (&["--demo", "--listen", "0.0.0.0:1", "--access", "tokens=/t"], "loopback address only"),
+            (&["--proxy-protocol", "--access", "tokens=/t"], "needs --trusted-proxy"),
+            (&["--trusted-proxy", "10.0.0.1/8"], "write 10.0.0.0/8"),
+            (&["--access", "magic"], "--access takes"),
+            (&["--access-recheck", "0"], "from 1 to 1440"),
+            (&["--lain-without-auth-lets-everybody-in"], "goes with --access lain"),
+            (&["--allow-origin", "console.example"], "https://console.example"),
+            (&["--allow-origin", "https://a/b"], "https://console.example"),
+            (&["--token-cookie", "a=b"], "name of a cookie"),
+            (&["--base-path", "entry"], "path like /entry"),
             (&["--listen", "nonsense"], "--listen takes ADDRESS:PORT"),
             (&["--workers", "0"], "--workers takes a number from 1 to 1024"),
             (&["--engine", "ssh://host"], "--engine is an engine's address"),
             (&["--demo", "--engine", "unix:///x"], "brings its own engine"),
             (&["--labels", "a,b"], "three names"),
-            (&["--locate", "zookeeper"], "labels or lainlet=HOST:PORT"),
-            (&["--locate", "lainlet=http://x/"], "labels or lainlet=HOST:PORT"),
+            (&["--engine", "=unix:///x"], "the name is a word"),
+            (&["--engine", "a=unix:///x", "--engine", "a=unix:///y"], "names two engines a"),
+            (&["--engine", "tcp://{node}/x"], "{node} is the host"),
+            (&["--engine", "tcp://{node}", "--engine", "tcp://x.{node}"], "only once"),
+            (&["--engine", "tcp://{node}"], "needs somebody who knows the node"),
+            (&["--locate", "zookeeper"], "takes labels, swarm, lainlet=HOST:PORT or webhook=URL"),
+            (&["--locate", "lainlet=http://x/"], "takes labels, swarm, lainlet=HOST:PORT or webhook=URL"),
+            (&["--locate", "webhook=ftp://x/"], "starts with http://"),
             (&["--locate", "lainlet=:80"], "host's name"),
             (&["--allow-container", "a b"], "container's name"),
             (&["--frob"], "entry serve --help"),
@@ -381,6 +590,27 @@ mod tests {
             let error = parsed(arguments).unwrap_err();
             assert!(error.contains(words), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn with_rules_any_address_can_be_listened_on() {
+        use crate::access::Spec;
+        let table: [&[&str]; 5] = [
+            &["--access", "tokens=/t"],
+            &["--access", "tokens=/t", "--access", "jwt=secret=/s,audience=entry"],
+            &["--allow-anonymous-shells-from-anywhere"],
+            &["--access", "webhook=http://hook", "--trusted-proxy", "10.0.0.0/8", "--proxy-protocol"],
+            &["--access", "lain=lainlet=http://a,console=http://b,sso=none"],
+        ];
+        for arguments in table {
+            let config = parsed(&[&["--listen", "0.0.0.0:8022"], arguments].concat()).unwrap();
+            let open = arguments.contains(&"--allow-anonymous-shells-from-anywhere");
+            assert_eq!(config.settings.front.loopback_pages_only, open, "{arguments:?}");
+        }
+        let config = parsed(&["--base-path", "/a/b/", "--allow-origin", "https://Console.example"]).unwrap();
+        assert_eq!(config.settings.front.base_path, "/a/b");
+        assert_eq!(config.settings.front.allow_origins, ["https://console.example"]);
+        assert_eq!(config.access, [Spec::Anonymous]);
     }
 
     #[test]
@@ -432,8 +662,15 @@ mod tests {
     }
 
     #[test]
+    fn variables_that_are_nearly_options() {
+        let names = ["PATH", "ENTRY_LISTN", "ENTRY_LISTEN", "ENTRY_TOKEN", "ENTRY_SERVICE_HOST"];
+        let odd = odd_variables(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(odd, [("ENTRY_LISTN".to_owned(), "ENTRY_LISTEN".to_owned())]);
+    }
+
+    #[test]
     fn the_help_tells_every_option_in_lines_of_a_screen() {
-        let help = serve_help();
+        let help = help("serve");
         for row in ROWS {
             assert!(help.contains(&format!("\n  --{}", row.option.name)), "{}", row.option.name);
             assert!(row.help.lines().all(|line| line.len() + HELP_COLUMN <= 120), "{}", row.option.name);

@@ -2,6 +2,7 @@
 //! chain. Nothing is needed but this binary.
 
 use super::{DemoEngine, DemoOptions};
+use crate::access::Spec;
 use crate::client::{self, Gateway, Options, Target};
 use crate::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use crate::engine::Address;
@@ -95,6 +96,7 @@ fn serve(engine: &DemoEngine) -> io::Result<Server> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)),
         workers: 1,
         demo: true,
+        access: vec![Spec::Anonymous],
         settings: Settings {
             peers: Peers::one(Address::parse(&engine.url()).map_err(io::Error::other)?),
             allow_container: ContainerRule::new(vec!["demo".to_owned()]),

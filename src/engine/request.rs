@@ -44,6 +44,26 @@ pub fn inspect_container(dialect: &Dialect, name_or_id: &str) -> Vec<u8> {
     request("GET", &container_target(dialect, name_or_id, "json"), &[], None)
 }
 
+/// `GET /services/{name}` of a Swarm's manager. Read the answer with [`read_service`](super::reply::read_service); do
+/// not trust the name: the beginning of an id will do for it.
+pub fn inspect_service(dialect: &Dialect, name: &str) -> Vec<u8> {
+    request("GET", &format!("/v{}/services/{}", dialect.version, percent_encode(name)), &[], None)
+}
+
+/// `GET /tasks` of a Swarm's manager: those of a service that ought to run. Read the answer with
+/// [`read_tasks`](super::reply::read_tasks); do not trust the filter.
+pub fn list_tasks(dialect: &Dialect, service_id: &str) -> Vec<u8> {
+    let filters = TaskFilters { service: [service_id], desired_state: ["running"] };
+    let filters = String::from_utf8(json(&filters)).expect("JSON is UTF-8");
+    let target = format!("/v{}/tasks?filters={}", dialect.version, percent_encode(&filters));
+    request("GET", &target, &[], None)
+}
+
+/// `GET /nodes/{id}` of a Swarm's manager. Read the answer with [`read_node`](super::reply::read_node).
+pub fn inspect_node(dialect: &Dialect, id: &str) -> Vec<u8> {
+    request("GET", &format!("/v{}/nodes/{}", dialect.version, percent_encode(id)), &[], None)
+}
+
 /// `POST /containers/{id}/exec`. Read the answer with [`read_created`](super::reply::read_created).
 ///
 /// An instance that is created and never started stays until the container stops: do not create ahead of
@@ -131,6 +151,13 @@ pub fn attach(dialect: &Dialect, name_or_id: &str) -> Vec<u8> {
 #[derive(Serialize)]
 struct Filters {
     label: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct TaskFilters<'a> {
+    service: [&'a str; 1],
+    #[serde(rename = "desired-state")]
+    desired_state: [&'a str; 1],
 }
 
 #[derive(Serialize)]

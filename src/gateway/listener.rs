@@ -8,7 +8,7 @@ use crate::sys;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,15 +55,15 @@ impl Listener {
         Ok(Listener { socket, readable: false, rest_until: 0, spare, crowd, sent_away: 0, tell_at: 0 })
     }
 
-    /// The next connection, when there is one.
-    pub(super) fn accept(&mut self, now: Millis) -> Option<TcpStream> {
+    /// The next connection, when there is one, and its peer's address.
+    pub(super) fn accept(&mut self, now: Millis) -> Option<(TcpStream, SocketAddr)> {
         if !self.readable || now < self.rest_until {
             return None;
         }
         let socket = self.socket.as_ref()?;
         loop {
             match socket.accept() {
-                Ok((stream, _)) => return Some(stream),
+                Ok(accepted) => return Some(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
                     return None;
@@ -155,7 +155,7 @@ mod tests {
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
         listener.readable = true;
-        let accepted = listener.accept(0).unwrap();
+        let (accepted, _) = listener.accept(0).unwrap();
         let option = |name| sys::tcp_option(accepted.as_fd(), name).unwrap();
         assert_eq!(option(libc::TCP_NODELAY), 1);
         assert_eq!(option(libc::TCP_KEEPIDLE), config::KEEPALIVE_IDLE_SECONDS);

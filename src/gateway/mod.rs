@@ -4,18 +4,22 @@
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
+mod counters;
 mod endpoint;
 mod listener;
 mod peers;
-mod probe;
+pub mod probe;
+mod rules;
 mod server;
 pub mod slab;
 pub mod socket;
 pub mod timer;
 mod upstream;
 
+pub use counters::Counters;
 pub use server::Server;
 
+use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
@@ -26,6 +30,7 @@ use buffers::Pool;
 use listener::Listener;
 use mio::{Events, Poll, Token};
 use peers::Peers;
+use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
 use std::collections::VecDeque;
@@ -33,7 +38,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
 
 /// What a token's low bits say; the high bits are a slot and its generation, or a place and whose it is.
@@ -60,6 +65,11 @@ fn key_of(token: Token) -> Key {
 
 fn call_token(peer: u32, place: usize) -> Token {
     Token((peer as usize) << 32 | place << KIND_BITS | KIND_CALL)
+}
+
+/// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
+fn wall_clock() -> UnixSeconds {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// A session and its legs.
@@ -124,6 +134,7 @@ enum Input {
     EngineClosed,
     Reply(Call, Result<Reply, CallError>),
     Timer,
+    RulesChanged,
     ShutDown,
 }
 
@@ -141,6 +152,14 @@ struct Gateway {
     now: Millis,
     settings: Arc<Settings>,
     crowd: Arc<Crowd>,
+    /// What stays the same in all loops, and what of it this one has taken.
+    shared_rules: Arc<SharedRules>,
+    rules: Arc<Rules>,
+    rules_version: u32,
+    keys: jwt::Fetched,
+    /// The wall clock of this turn.
+    wall: UnixSeconds,
+    counters: Arc<Counters>,
     boot: u64,
     /// The number of the next session; loops take every n-th, so that numbers are unique in the process.
     next_number: u64,
@@ -180,6 +199,7 @@ impl Gateway {
                 return Err(error);
             }
             self.now = self.clock();
+            self.wall = wall_clock();
             if self.turn(&events) {
                 return Ok(());
             }
@@ -228,6 +248,9 @@ impl Gateway {
                 }
                 self.step(key, Input::Timer);
             }
+        }
+        if self.shared_rules.version() != self.rules_version {
+            self.take_rules();
         }
         if self.stopping.load(Ordering::Relaxed) && self.stop_at.is_none() {
             self.begin_stopping();
@@ -369,6 +392,9 @@ impl Gateway {
             now: self.now,
             crowd: &self.crowd,
             place: &mut entry.place,
+            wall: self.wall,
+            rules: &self.rules,
+            keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
             client_backlog,
@@ -389,6 +415,7 @@ impl Gateway {
             Input::EngineClosed => session.engine_closed(&mut cx),
             Input::Reply(call, reply) => session.reply(&mut cx, call, reply),
             Input::Timer => session.timer(&mut cx),
+            Input::RulesChanged => session.rules_changed(&mut cx),
             Input::ShutDown => session.shut_down(&mut cx),
         }));
         if whole.is_err() {
@@ -536,9 +563,22 @@ impl Gateway {
                 {
                     log::info!("the engine at {} is back", link.endpoint.address());
                 }
-                log::info!("session {id}: opened in container {container} after {after} ms");
+                let name = self.engines.name(*engine);
+                let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
+                log::info!("session {id}: opened in container {container}{of} after {after} ms");
             }
-            Told::Ended { outcome } => log::info!("session {id}: ended, {}: {outcome}", outcome.label()),
+            Told::Admitted { user, address } => {
+                Counters::count(&self.counters.access_allowed);
+                log::info!("session {id}: {user} from {address} is let in");
+            }
+            Told::BadProxyHeader(why) => {
+                Counters::count(&self.counters.proxy_headers_bad);
+                log::debug!("session {id}: closed, {why}");
+            }
+            Told::Ended { outcome } => {
+                self.counters.count_outcome(outcome);
+                log::info!("session {id}: ended, {}: {outcome}", outcome.label());
+            }
             Told::Warning(text) => log::warn!("session {id}: {text}"),
         }
     }
@@ -568,11 +608,11 @@ impl Gateway {
 
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
-            let Some(stream) = self.listener.accept(self.now) else { return };
+            let Some((stream, peer)) = self.listener.accept(self.now) else { return };
             let id = SessionId { boot: self.boot, number: self.next_number };
             self.next_number += self.number_step;
             let key = self.entries.insert(Entry {
-                session: Session::new(id, self.now),
+                session: Session::new(id, self.now, peer.ip()),
                 client: None,
                 engine: None,
                 armed: Millis::MAX,
@@ -596,6 +636,16 @@ impl Gateway {
         }
         // More may wait: the next turn goes on without sleeping.
         self.listener.accept_again_now(self.now);
+    }
+
+    /// The operator has had the rules read anew: they hold for open sessions too.
+    fn take_rules(&mut self) {
+        self.rules_version = self.shared_rules.version();
+        self.rules = self.shared_rules.current();
+        let keys: Vec<Key> = self.entries.keys().collect();
+        for key in keys {
+            self.step(key, Input::RulesChanged);
+        }
     }
 
     /// No new sessions; those that are get their CLOSE.

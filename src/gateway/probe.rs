@@ -1,27 +1,38 @@
-//! One blocking question to the engine at start, for the log alone: Entry starts whatever the answer is.
+//! Blocking questions, one connection each: to engines at the start, for the log alone, since Entry starts whatever the
+//! answer is; and to everybody by `entry check`.
 
 use crate::config;
 use crate::engine::{Address, Dialect, reply, request};
-use crate::wire::http::{Expect, ReplyReader};
+use crate::wire::http::{Expect, Reply, ReplyReader};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// For connecting, and for each wait for more.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// For a whole reply.
+const REPLY_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the engine speaks, or one sentence that says why that is not known.
 pub(super) fn ask(address: &Address) -> Result<Dialect, String> {
+    let reply = call(address, "GET", &request::ping()).map_err(|error| error.to_string())?;
+    reply::read_ping(&reply).map_err(|error| error.text)
+}
+
+/// Makes one call.
+///
+/// # Errors
+/// The peer cannot be reached, or its answer is none within some seconds.
+pub fn call(address: &Address, method: &'static str, request: &[u8]) -> io::Result<Reply> {
     match address {
-        Address::Unix(path) => UnixStream::connect(path)
-            .and_then(|stream| {
-                stream.set_read_timeout(Some(TIME_LIMIT))?;
-                stream.set_write_timeout(Some(TIME_LIMIT))?;
-                Ok(stream)
-            })
-            .map_err(|error| error.to_string())
-            .and_then(ping),
-        Address::Tcp { host, port } => connect(host, *port).map_err(|error| error.to_string()).and_then(ping),
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(TIME_LIMIT))?;
+            stream.set_write_timeout(Some(TIME_LIMIT))?;
+            exchange(stream, method, request)
+        }
+        Address::Tcp { host, port } => exchange(connect(host, *port)?, method, request),
     }
 }
 
@@ -40,20 +51,29 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn ping(mut stream: impl Read + Write) -> Result<Dialect, String> {
-    stream.write_all(&request::ping()).map_err(|error| error.to_string())?;
+fn exchange(mut stream: impl Read + Write, method: &'static str, request: &[u8]) -> io::Result<Reply> {
+    stream.write_all(request)?;
+    let until = Instant::now() + REPLY_TIME_LIMIT;
     let mut reader =
-        ReplyReader::new("GET", Expect::Whole, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX);
+        ReplyReader::new(method, Expect::Whole, config::HEAD_BYTES_MAX, config::REPLY_BODY_BYTES_MAX);
     let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer).map_err(|error| error.to_string())?;
-        let reply = if count == 0 {
-            Some(reader.finish_at_eof().map_err(|error| error.to_string())?)
-        } else {
-            reader.feed(&buffer[..count]).map_err(|error| error.to_string())?.1
+    let mut heard = false;
+    while Instant::now() < until {
+        let count = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 && !heard {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        heard = true;
+        let reply = match count {
+            0 => Some(reader.finish_at_eof().map_err(io::Error::other)?),
+            _ => reader.feed(&buffer[..count]).map_err(io::Error::other)?.1,
         };
         if let Some(reply) = reply {
-            return reply::read_ping(&reply).map_err(|error| error.text);
+            return Ok(reply);
         }
     }
+    Err(io::ErrorKind::TimedOut.into())
 }

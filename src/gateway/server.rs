@@ -4,9 +4,11 @@ use super::buffers::Pool;
 use super::endpoint::Resolver;
 use super::listener::Listener;
 use super::peers::Peers;
+use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::{Gateway, LISTENER, Lane, WAKER, call_token, probe};
+use super::{Counters, Gateway, LISTENER, Lane, WAKER, call_token, probe, wall_clock};
+use crate::access::jwt;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
 use crate::sys;
@@ -64,6 +66,8 @@ pub struct Server {
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
     crowd: Arc<Crowd>,
+    rules: Arc<SharedRules>,
+    counters: Arc<Counters>,
     wakers: Vec<Waker>,
     loops: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -72,13 +76,14 @@ impl Server {
     /// Binds and starts the loops; the engine need not be there yet, the log says whether it is.
     ///
     /// # Errors
-    /// The address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
+    /// A file of an access rule is broken, the address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
     pub fn start(config: &Config) -> io::Result<Server> {
         let crowd = Arc::new(Crowd::new(limits(config)?));
         // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
         }
+        let rules = Arc::new(SharedRules::load(&config.access)?);
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
@@ -86,6 +91,8 @@ impl Server {
             address: config.listen,
             stopping: Arc::new(AtomicBool::new(false)),
             crowd,
+            rules: rules.clone(),
+            counters: Arc::default(),
             wakers: Vec::new(),
             loops: Vec::new(),
         };
@@ -103,6 +110,12 @@ impl Server {
                 began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
                 settings: settings.clone(),
+                rules: rules.current(),
+                rules_version: rules.version(),
+                shared_rules: rules.clone(),
+                keys: jwt::Fetched::default(),
+                wall: wall_clock(),
+                counters: server.counters.clone(),
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
@@ -158,6 +171,20 @@ impl Server {
     /// Where it listens; the port is the true one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Reads the files of the access rules anew; they hold for open sessions too. A broken one leaves its rule as it was.
+    ///
+    /// # Errors
+    /// A loop cannot be woken.
+    pub fn reload(&self) -> io::Result<()> {
+        self.rules.reload();
+        self.wakers.iter().try_for_each(Waker::wake)
     }
 
     /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.

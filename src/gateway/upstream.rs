@@ -63,7 +63,9 @@ pub(super) struct Manners {
     /// Who it is, in errors.
     who: String,
     connections_max: usize,
-    /// How many connections calls that can wait may take.
+    /// How many connections searches may take.
+    searches_max: usize,
+    /// How many connections each kind of calls that can wait may take.
     patient_max: usize,
     /// For the wait for a connection.
     wait_milliseconds_max: u64,
@@ -77,6 +79,7 @@ impl Manners {
         Manners {
             who: name.to_owned(),
             connections_max: config::CALL_CONNECTIONS_MAX,
+            searches_max: config::SEARCH_CALLS_MAX,
             patient_max: config::PATIENT_CALLS_MAX,
             wait_milliseconds_max: config::CALL_WAIT_MILLISECONDS_MAX,
             call_milliseconds_max: config::CALL_MILLISECONDS_MAX,
@@ -89,6 +92,7 @@ impl Manners {
         Manners {
             who: service.name.clone(),
             connections_max: config::SERVICE_CONNECTIONS_MAX,
+            searches_max: config::SERVICE_CONNECTIONS_MAX,
             patient_max: config::SERVICE_CONNECTIONS_MAX,
             wait_milliseconds_max: service.milliseconds_max,
             call_milliseconds_max: service.milliseconds_max,
@@ -169,8 +173,12 @@ impl Upstream {
     /// The first line in which somebody waits who may be served now.
     fn next_line(&self) -> Option<usize> {
         (0..LINES).find(|line| {
-            let waits = !self.waiting[*line].is_empty();
-            waits && (*line == ENDS || self.served(*line) < self.manners.patient_max)
+            let served_max = match *line {
+                ENDS => usize::MAX,
+                SEARCHES => self.manners.searches_max,
+                _ => self.manners.patient_max,
+            };
+            !self.waiting[*line].is_empty() && self.served(*line) < served_max
         })
     }
 

@@ -3,12 +3,26 @@
 //! May not know: who was asked, and how.
 
 use super::{LocateError, Target};
+use crate::engine::EngineId;
 
 /// How many instances or names an error lists before it says "and more".
 const LISTED_MAX: usize = 20;
 
 /// How many characters of one of them it shows.
 const LISTED_CHARS_MAX: usize = 64;
+
+/// Where a container is, as far as it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// Nobody said it: on the engine that was asked, or on the only one.
+    Unsaid,
+    /// On this engine.
+    Engine(EngineId),
+    /// On the configured engine of this name.
+    Named(String),
+    /// On the node of this name and address.
+    Node(String, String),
+}
 
 /// A container that is the app's proc, and which instance of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +33,8 @@ pub struct Candidate {
     pub name: String,
     /// Its id.
     pub container: String,
-    /// The node that it runs on, where that was told.
-    pub node: String,
+    /// Where it is.
+    pub at: At,
 }
 
 /// The container that is meant.
@@ -35,10 +49,15 @@ pub fn choose<'a>(target: &Target, candidates: &'a [Candidate]) -> Result<&'a Ca
     let chosen: Vec<&Candidate> =
         (candidates.iter()).filter(|candidate| wanted.is_empty() || candidate.instance == wanted).collect();
     let ambiguous = |detail| Err(LocateError::Ambiguous { detail });
+    let by_name = matches!(target, Target::Container(_));
     match chosen.as_slice() {
         [only] => Ok(only),
+        [] if by_name => Err(LocateError::NotFound { detail: format!("there is no container {who}") }),
         [] if candidates.is_empty() => {
             Err(LocateError::NotFound { detail: format!("no container of {who} runs here") })
+        }
+        several if by_name => {
+            ambiguous(format!("{} containers are {who}: {}", several.len(), names(several)))
         }
         [] => Err(LocateError::NotFound {
             detail: format!("no instance {wanted} of {who} runs here; there is {}", instances(candidates)),

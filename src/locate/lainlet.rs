@@ -9,7 +9,7 @@
 //!
 //! May not know: which instance is meant, which engine a node has.
 
-use super::Candidate;
+use super::{At, Candidate};
 use crate::engine::is_container_name;
 use crate::service::{Service, answer};
 use crate::wire::http::{Reply, percent_encode};
@@ -42,7 +42,7 @@ pub(super) fn read(reply: &Reply, app: &str, proc: &str) -> Result<Vec<Candidate
                 instance: instance.to_string(),
                 name: container.id.chars().take(12).collect(),
                 container: container.id,
-                node: container.node,
+                at: At::Node(container.node_name, container.node),
             })
         })
         .collect()
@@ -78,6 +78,8 @@ struct Container {
     id: String,
     #[serde(rename = "NodeIp", default)]
     node: String,
+    #[serde(rename = "NodeName", default)]
+    node_name: String,
 }
 
 #[cfg(test)]
@@ -130,8 +132,9 @@ mod tests {
             "world.hello.web.web": { "PodInfos": [{ "InstanceNo": 1, "ContainerInfos": [{ "ContainerId": "y" }] }] },
         });
         let candidates = read(&reply(200, &answer.to_string()), "hello", "web").unwrap();
-        let told: Vec<_> = candidates.iter().map(|c| (&*c.instance, &*c.container, &*c.node)).collect();
-        assert_eq!(told, [("1", ID, "10.0.0.1"), ("10", "d", "10.0.0.2")]);
+        let node = |name: &str, address: &str| At::Node(name.to_owned(), address.to_owned());
+        let told: Vec<_> = candidates.iter().map(|c| (&*c.instance, &*c.container, c.at.clone())).collect();
+        assert_eq!(told, [("1", ID, node("n1", "10.0.0.1")), ("10", "d", node("", "10.0.0.2"))]);
         assert_eq!(read(&reply(200, &answer.to_string()), "hello", "none"), Ok(Vec::new()));
         assert_eq!(read(&reply(200, "{}"), "hello", "web"), Ok(Vec::new()));
     }

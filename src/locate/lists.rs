@@ -5,7 +5,7 @@
 //!
 //! May not know: which engine it is, or how the questions reach it.
 
-use super::{Candidate, Labels, Scheme, Target};
+use super::{At, Candidate, Labels, Scheme, Target};
 use crate::engine::reply::read_list;
 use crate::engine::{Dialect, EngineError, request};
 use crate::wire::http::Reply;
@@ -72,12 +72,7 @@ impl ListSearch {
         let candidates: Vec<Candidate> = (listed.into_iter())
             .filter_map(|container| {
                 let instance = scheme.instance_of(&self.app, &self.proc, &container.labels)?.to_owned();
-                Some(Candidate {
-                    instance,
-                    name: container.name,
-                    container: container.id,
-                    node: String::new(),
-                })
+                Some(Candidate { instance, name: container.name, container: container.id, at: At::Unsaid })
             })
             .collect();
         if candidates.is_empty() {

@@ -2,9 +2,13 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | this one | targets, the ways in which they are found, the whole search |
+//! | this one | targets, and the ways in which they are found |
+//! | `search` | the whole search: way after way, question after question |
 //! | [`lists`] | one engine's lists of containers, and which of those are the target |
+//! | `survey` | several engines asked at once |
+//! | `swarm` | a Swarm's tasks, as a manager tells them |
 //! | `lainlet` | LAIN's lainlet: a service that knows where an app's containers are |
+//! | `webhook` | a service of the operator's that knows it |
 //! | `scheme` | by which labels a container is whose |
 //! | `choice` | of several containers, the one that is meant |
 //!
@@ -23,16 +27,20 @@ mod choice;
 mod lainlet;
 pub mod lists;
 mod scheme;
+mod search;
+mod survey;
+mod swarm;
+mod webhook;
 
 use std::fmt;
 
-pub use choice::{Candidate, choose};
+pub use choice::{At, Candidate, choose};
 pub use lists::{ListSearch, ListStep, Schemes};
 pub use scheme::{Labels, Scheme};
+pub use search::{Question, Search, World};
 
-use crate::engine::{EngineError, EngineId, Engines, is_container_name};
-use crate::service::{Peer, Service, ServiceId};
-use crate::wire::http::Reply;
+use crate::engine::{EngineError, EngineId, is_container_name};
+use crate::service::ServiceId;
 
 /// The longest app, proc or instance, in bytes.
 pub const PART_BYTES_MAX: usize = 255;
@@ -131,10 +139,14 @@ impl std::error::Error for LocateError {}
 /// One way to find targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// The labels of an engine's containers.
+    /// The labels of the configured engines' containers.
     Labels(Schemes),
+    /// The tasks of the Swarm that the first configured engine manages.
+    Swarm,
     /// LAIN's lainlet.
     Lainlet(ServiceId),
+    /// A service of the operator's.
+    Webhook(ServiceId),
 }
 
 /// How targets are found. The default goes by labels: Compose's, then Swarm's.
@@ -147,28 +159,6 @@ impl Default for Locator {
     fn default() -> Locator {
         Locator::new(vec![Way::Labels(Schemes::default())])
     }
-}
-
-/// What a search may ask, and learns of.
-#[derive(Debug)]
-pub struct World<'a> {
-    /// The one that the search began with.
-    pub locator: &'a Locator,
-    /// The services of the settings.
-    pub services: &'a [Service],
-    /// The engines that are known.
-    pub engines: &'a mut Engines,
-}
-
-/// A short call that a search needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// Whom to ask.
-    pub peer: Peer,
-    /// To be given back with the answer; no two questions of a search have the same.
-    pub number: u16,
-    /// A whole HTTP request.
-    pub request: Vec<u8>,
 }
 
 /// What is to be done next in a search.
@@ -191,100 +181,20 @@ impl Locator {
         Locator { ways }
     }
 
+    /// The ways, in their order.
+    pub fn ways(&self) -> &[Way] {
+        &self.ways
+    }
+
     /// How containers are known by their labels; none where no way goes by labels.
     pub fn schemes(&self) -> Option<&Schemes> {
         self.ways.iter().find_map(|way| match way {
             Way::Labels(schemes) => Some(schemes),
-            Way::Lainlet(_) => None,
+            Way::Swarm | Way::Lainlet(_) | Way::Webhook(_) => None,
         })
     }
 }
 
-/// A search for a container, which waits for answers.
-#[derive(Debug, Clone)]
-pub struct Search {
-    target: Target,
-    /// Which of the locator's ways is gone now.
-    way: usize,
-    /// The number of the question that is open.
-    question: u16,
-}
-
-impl Search {
-    /// Begins to search. A container by its name needs no question: whether it exists is found out when it is entered.
-    pub fn start(target: Target, world: &mut World<'_>) -> (Search, Step) {
-        let mut search = Search { target, way: 0, question: 0 };
-        if let Err(detail) = search.target.check() {
-            return (search, not_found(detail));
-        }
-        let step = match (&search.target, world.engines.configured().next()) {
-            (Target::Container(name), Some(engine)) => Step::Found(Found { container: name.clone(), engine }),
-            (Target::Container(_), None) => not_found("no engine is configured".to_owned()),
-            (Target::App { .. }, _) => search.ask(world),
-        };
-        (search, step)
-    }
-
-    /// Goes on with the reply to a question, or with the reason why there is none.
-    pub fn answer(&mut self, world: &mut World<'_>, number: u16, reply: Result<&Reply, &str>) -> Step {
-        let Some(Way::Lainlet(service)) = world.locator.ways.get(self.way) else {
-            return Step::Ask(Vec::new());
-        };
-        if number != self.question {
-            return Step::Ask(Vec::new());
-        }
-        let name = world.services.get(service.index()).map_or("lainlet", |service| &service.name);
-        let Target::App { app, proc, .. } = &self.target else { return Step::Ask(Vec::new()) };
-        let candidates = match reply.map_err(str::to_owned).and_then(|reply| lainlet::read(reply, app, proc))
-        {
-            Ok(candidates) => candidates,
-            Err(why) => {
-                let detail = format!("{name} is not available: {why}");
-                return Step::Refused(LocateError::Unavailable { detail });
-            }
-        };
-        if candidates.is_empty() {
-            self.way += 1;
-            return self.ask(world);
-        }
-        match choose(&self.target, &candidates) {
-            Err(error) => Step::Refused(error),
-            Ok(chosen) => match world.engines.of_node(&chosen.node) {
-                Ok(engine) => Step::Found(Found { container: chosen.container.clone(), engine }),
-                Err(why) => {
-                    let detail = format!("the container is on a node that has no engine here: {why}");
-                    Step::Refused(LocateError::Unavailable { detail })
-                }
-            },
-        }
-    }
-
-    /// What its answer is waited for, to people.
-    pub fn waits_for(&self) -> &'static str {
-        "the word where the container is"
-    }
-
-    fn ask(&mut self, world: &mut World<'_>) -> Step {
-        let Target::App { app, proc, .. } = &self.target else { return Step::Ask(Vec::new()) };
-        match (world.locator.ways.get(self.way), world.engines.configured().next()) {
-            (Some(Way::Lainlet(id)), _) => {
-                let Some(service) = world.services.get(id.index()) else {
-                    let detail = "lainlet is not configured".to_owned();
-                    return Step::Refused(LocateError::Unavailable { detail });
-                };
-                self.question += 1;
-                let request = lainlet::question(service, app);
-                Step::Ask(vec![Question { peer: Peer::Service(*id), number: self.question, request }])
-            }
-            (Some(Way::Labels(_)), Some(engine)) => Step::Leg(engine),
-            (Some(Way::Labels(_)) | None, _) => not_found(format!("no container of {app}/{proc} runs here")),
-        }
-    }
-}
-
-fn not_found(detail: String) -> Step {
-    Step::Refused(LocateError::NotFound { detail })
-}
-
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 mod tests;

@@ -12,7 +12,7 @@ const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
 /// `True` on the containers of `docker compose run`, which are nobody's instance.
 const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
-const STACK_NAMESPACE: &str = "com.docker.stack.namespace";
+pub(super) const STACK_NAMESPACE: &str = "com.docker.stack.namespace";
 const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const SWARM_TASK: &str = "com.docker.swarm.task.name";
 
@@ -82,7 +82,8 @@ impl Scheme {
     }
 }
 
-fn service_name(app: &str, proc: &str) -> String {
+/// Swarm's name for a proc of a stack.
+pub(super) fn service_name(app: &str, proc: &str) -> String {
     format!("{app}_{proc}")
 }
 

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::fixtures::{json as json_reply, refusal};
-use crate::engine::{Address, ApiVersion, Dialect, Fault, NamedEngine, request};
+use crate::engine::{Address, ApiVersion, Dialect, Engines, Fault, NamedEngine, NodeTemplate, request};
+use crate::service::{Peer, Service};
+use crate::wire::http::Reply;
 
 const DIALECT: Dialect = Dialect { version: ApiVersion { major: 1, minor: 41 }, podman: false };
 
@@ -42,7 +44,7 @@ fn one_engine() -> Engines {
 /// Plays the engine with these answers, one a question; gives what came of it: the container, or why there is none.
 fn search(target: &Target, answers: &[Value]) -> Result<String, LocateError> {
     let (locator, mut engines) = (Locator::default(), one_engine());
-    match Search::start(target.clone(), &mut world(&locator, &[], &mut engines)).1 {
+    match Search::start(target.clone(), &mut world(&locator, &[], &mut engines), 0).1 {
         Step::Found(Found { container, .. }) => {
             assert_eq!(answers.len(), 0, "nobody is asked");
             return Ok(container);
@@ -291,7 +293,7 @@ fn lainlet_tells_container_and_node() {
     ] {
         let mut engines = Engines::new(&two, None);
         let target = app("shop", "web", instance);
-        let (mut search, step) = Search::start(target, &mut world(&locator, &services, &mut engines));
+        let (mut search, step) = Search::start(target, &mut world(&locator, &services, &mut engines), 0);
         let Step::Ask(questions) = step else { panic!("{step:?}") };
         let [Question { peer: Peer::Service(ServiceId(0)), number, request }] = &questions[..] else {
             panic!("{questions:?}")
@@ -316,9 +318,273 @@ fn a_lainlet_that_does_not_answer_is_told() {
     let (locator, services) = lainlet();
     let mut engines = one_engine();
     let target = app("shop", "web", "1");
-    let (mut search, _) = Search::start(target, &mut world(&locator, &services, &mut engines));
+    let (mut search, _) = Search::start(target, &mut world(&locator, &services, &mut engines), 0);
     let step =
         search.answer(&mut world(&locator, &services, &mut engines), 1, Err("it did not answer in time"));
-    let detail = "lainlet is not available: it did not answer in time".to_owned();
+    let detail = "lainlet is not available: it did not answer in time.".to_owned();
     assert_eq!(step, Step::Refused(LocateError::Unavailable { detail }));
+}
+
+/// Some engines, whose containers have the labels of Compose.
+fn several(names: &[&str]) -> Engines {
+    let named = |name: &&str| {
+        let address = Address::parse(&format!("unix:///{name}.sock")).unwrap();
+        NamedEngine { name: (*name).to_owned(), address }
+    };
+    Engines::new(&names.iter().map(named).collect::<Vec<_>>(), None)
+}
+
+/// What an engine of a name answers to a request: Err is silence.
+type Says<'a> = &'a dyn Fn(&str, &str) -> Result<Reply, &'static str>;
+
+/// A whole search, in which every engine answers in its turn, the last asked first.
+fn play(locator: &Locator, target: &Target, engines: &mut Engines, says: Says<'_>) -> Step {
+    let (mut search, mut step) = Search::start(target.clone(), &mut world(locator, &[], engines), 7);
+    let mut open = Vec::new();
+    loop {
+        match step {
+            Step::Ask(questions) => open.extend(questions),
+            other => return other,
+        }
+        let Question { peer: Peer::Engine(engine), number, request } = open.pop().expect("somebody is asked")
+        else {
+            panic!("only engines are asked")
+        };
+        assert!(number > 7, "numbered from there on");
+        let line = String::from_utf8(request).unwrap().split(" HTTP").next().unwrap().to_owned();
+        let reply = says(engines.name(engine), &line);
+        let reply = reply.as_ref().map_err(|why| *why);
+        let late = search.answer(&mut world(locator, &[], engines), 3, reply);
+        assert_eq!(late, Step::Ask(Vec::new()), "an answer to another search");
+        step = search.answer(&mut world(locator, &[], engines), number, reply);
+    }
+}
+
+fn pong() -> Reply {
+    crate::engine::fixtures::reply(200, &[("Api-Version", "1.41")], "OK")
+}
+
+#[test]
+fn several_engines_are_asked_at_once() {
+    let lists = |name: &str, line: &str| {
+        let list = match (name, line) {
+            (_, "GET /_ping") => return Ok(pong()),
+            ("a", line) if line.contains("compose") => json!([compose("a1", "shop", "web", "1")]),
+            ("b", line) if line.contains("compose") => {
+                json!([compose("b2", "shop", "web", "2"), compose("b3", "shop", "web", "3")])
+            }
+            ("c", line) if line.contains("swarm") => json!([swarm("c3", "shop", "shop_web", "3")]),
+            ("d", _) => return Err("it closed the connection"),
+            _ => json!([]),
+        };
+        Ok(json_reply(200, &list.to_string()))
+    };
+    let found = |names: &[&str], instance: &str| {
+        let mut engines = several(names);
+        match play(&Locator::default(), &app("shop", "web", instance), &mut engines, &lists) {
+            Step::Found(Found { container, engine }) => format!("{container} of {}", engines.name(engine)),
+            Step::Refused(LocateError::Unavailable { detail }) => format!("unavailable: {detail}"),
+            Step::Refused(error) => error.to_string(),
+            step => panic!("{step:?}"),
+        }
+    };
+    assert_eq!(found(&["a", "b"], "1"), "a1 of a");
+    assert_eq!(found(&["a", "b"], "2"), "b2 of b");
+    assert_eq!(found(&["a", "b"], ""), "3 instances of shop/web run: 1, 2, 3; name one");
+    assert_eq!(found(&["a", "b"], "4"), "no instance 4 of shop/web runs here; there is 1, 2, 3");
+    assert_eq!(
+        found(&["b", "c"], "3"),
+        "2 containers run as shop/web instance 3: shop-web-3 on b, shop_web.3.tc3 on c"
+    );
+    assert_eq!(found(&["e", "f"], "1"), "no container of shop/web runs here");
+    // One is down: only its containers say so.
+    assert_eq!(found(&["a", "d"], "1"), "a1 of a");
+    assert_eq!(
+        found(&["a", "d"], "2"),
+        "unavailable: The engine d could not be asked (it closed the connection); elsewhere, no instance 2 of shop/web \
+         runs here; there is 1."
+    );
+}
+
+#[test]
+fn who_is_silent_is_not_waited_for_for_ever() {
+    let (locator, mut engines) = (Locator::default(), several(&["a", "b"]));
+    let target = app("shop", "web", "1");
+    let (mut search, step) = Search::start(target, &mut world(&locator, &[], &mut engines), 0);
+    let Step::Ask(pings) = step else { panic!("{step:?}") };
+    assert!(search.asks_engines() && pings.len() == 2);
+    let step = search.answer(&mut world(&locator, &[], &mut engines), pings[0].number, Ok(&pong()));
+    let Step::Ask(lists) = step else { panic!("{step:?}") };
+    let one = json_reply(200, &json!([compose("a1", "shop", "web", "1")]).to_string());
+    let step = search.answer(&mut world(&locator, &[], &mut engines), lists[0].number, Ok(&one));
+    assert_eq!(step, Step::Ask(Vec::new()), "b may have it, too");
+    let Step::Found(found) = search.lose_patience(&mut world(&locator, &[], &mut engines)) else {
+        panic!("a has it, and b does not say")
+    };
+    assert_eq!((found.container.as_str(), engines.name(found.engine)), ("a1", "a"));
+    let late = search.answer(&mut world(&locator, &[], &mut engines), pings[1].number, Ok(&pong()));
+    assert_eq!(late, Step::Ask(Vec::new()));
+}
+
+#[test]
+fn an_engine_that_came_back_as_another_is_asked_in_its_own_words() {
+    let mut engines = several(&["a", "b"]);
+    for engine in engines.configured().collect::<Vec<_>>() {
+        engines.learn(engine, Dialect { version: ApiVersion { major: 1, minor: 51 }, podman: false });
+    }
+    let step = play(&Locator::default(), &app("shop", "web", "1"), &mut engines, &|name, line| {
+        Ok(match line {
+            "GET /_ping" => pong(),
+            line if line.starts_with("GET /v1.51/") && name == "b" => {
+                refusal(400, "client version 1.51 is too new. Maximum supported API version is 1.41")
+            }
+            line if line.starts_with("GET /v1.41/") => {
+                json_reply(200, &json!([compose("b1", "shop", "web", "1")]).to_string())
+            }
+            _ => json_reply(200, "[]"),
+        })
+    });
+    assert!(matches!(&step, Step::Found(found) if found.container == "b1"), "{step:?}");
+}
+
+#[test]
+fn a_container_by_name_is_looked_for_on_all_engines() {
+    let inspected = |name: &str, line: &str| {
+        Ok(match (name, line) {
+            (_, "GET /_ping") => pong(),
+            ("b" | "c", "GET /v1.41/containers/db/json") => {
+                let id = format!("{name}1");
+                let (state, config) = (json!({"Running": true}), json!({"Tty": false}));
+                json_reply(
+                    200,
+                    &json!({"Id": id, "Name": "/db", "State": state, "Config": config}).to_string(),
+                )
+            }
+            _ => refusal(404, "No such container: db"),
+        })
+    };
+    for (names, outcome) in [
+        (["a", "b"], "b1 of b"),
+        (["a", "d"], "there is no container db"),
+        (["b", "c"], "2 containers are db: db on b, db on c"),
+    ] {
+        let mut engines = several(&names);
+        let target = Target::Container("db".to_owned());
+        let told = match play(&Locator::default(), &target, &mut engines, &inspected) {
+            Step::Found(found) => format!("{} of {}", found.container, engines.name(found.engine)),
+            Step::Refused(error) => error.to_string(),
+            step => panic!("{step:?}"),
+        };
+        assert_eq!(told, outcome);
+    }
+}
+
+#[test]
+fn a_swarms_task_is_found_with_its_node() {
+    let task = |slot: u64, container: &str, node: &str, state: &str, service: &str| {
+        json!({"ServiceID": service, "NodeID": node, "Slot": slot,
+            "Status": {"State": state, "ContainerStatus": {"ContainerID": container}}})
+    };
+    let says = |_: &str, line: &str| {
+        let labels = json!({"com.docker.stack.namespace": "shop"});
+        let body = match line {
+            "GET /_ping" => return Ok(pong()),
+            "GET /v1.41/services/shop_web" => {
+                json!({"ID": "s1", "Spec": {"Name": "shop_web", "Labels": labels}})
+            }
+            // A service's id may begin with what was asked for.
+            "GET /v1.41/services/shop_x" => {
+                json!({"ID": "shop_x1", "Spec": {"Name": "other", "Labels": labels}})
+            }
+            "GET /v1.41/services/shop_y" => json!({"ID": "s2", "Spec": {"Name": "shop_y", "Labels": null}}),
+            line if line.starts_with("GET /v1.41/tasks?filters=") => json!([
+                task(1, "c1", "n1", "running", "s1"),
+                task(2, "c2", "n2", "running", "s1"),
+                task(3, "c3", "n2", "starting", "s1"),
+                task(2, "c4", "n2", "running", "s9"),
+                {"ServiceID": "s1", "NodeID": "n3", "Slot": 4, "Status": {"State": "running"}},
+            ]),
+            "GET /v1.41/nodes/n2" => {
+                json!({"Description": {"Hostname": "two"}, "Status": {"Addr": "10.0.0.2"}})
+            }
+            "GET /v1.41/nodes/n1" => json!({"Description": {"Hostname": "m"}, "Status": {"Addr": "0.0.0.0"}}),
+            _ => return Ok(refusal(404, "service not found")),
+        };
+        Ok(json_reply(200, &body.to_string()))
+    };
+    let locator = Locator::new(vec![Way::Swarm]);
+    for (proc, instance, outcome) in [
+        ("web", "2", "c2 at tcp://10.0.0.2:2375"),
+        ("web", "1", "c1 at unix:///m"),
+        ("web", "3", "no instance 3 of shop/web runs here; there is 1, 2"),
+        ("web", "", "2 instances of shop/web run: 1, 2; name one"),
+        ("x", "1", "no container of shop/x runs here"),
+        ("y", "1", "no container of shop/y runs here"),
+        ("z", "1", "no container of shop/z runs here"),
+    ] {
+        let template = NodeTemplate::parse("tcp://{node}:2375").unwrap();
+        let manager = NamedEngine { name: "m".to_owned(), address: Address::parse("unix:///m").unwrap() };
+        let mut engines = Engines::new(&[manager], Some(template));
+        let told = match play(&locator, &app("shop", proc, instance), &mut engines, &says) {
+            Step::Found(Found { container, engine }) => {
+                format!("{container} at {}", engines.address(engine).unwrap())
+            }
+            Step::Refused(error) => error.to_string(),
+            step => panic!("{step:?}"),
+        };
+        assert_eq!(told, outcome);
+    }
+    let no_manager = |_: &str, line: &str| {
+        Ok(if line == "GET /_ping" { pong() } else { refusal(503, "This node is not a swarm manager.") })
+    };
+    let step = play(&locator, &app("shop", "web", "1"), &mut several(&["a"]), &no_manager);
+    let Step::Refused(LocateError::Unavailable { detail }) = step else { panic!("{step:?}") };
+    assert!(
+        detail.contains("The engine a could not be asked") && detail.contains("not a swarm manager"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn ways_are_gone_in_their_order() {
+    let hook = Service::parse("the locate webhook", "http://hook/", 4000).unwrap();
+    let lainlet = Service::parse("lainlet", "http://lainlet", 4000).unwrap();
+    let services = [lainlet, hook];
+    let locator = Locator::new(vec![
+        Way::Lainlet(ServiceId(0)),
+        Way::Webhook(ServiceId(1)),
+        Way::Labels(Schemes::default()),
+    ]);
+    let mut engines = one_engine();
+    let begin = |engines: &mut Engines| {
+        let (mut search, step) =
+            Search::start(app("shop", "web", "1"), &mut world(&locator, &services, engines), 0);
+        assert!(
+            matches!(&step, Step::Ask(asked) if asked[0].peer == Peer::Service(ServiceId(0))),
+            "{step:?}"
+        );
+        let step = search.answer(&mut world(&locator, &services, engines), 1, Ok(&json_reply(200, "{}")));
+        assert!(
+            matches!(&step, Step::Ask(asked) if asked[0].peer == Peer::Service(ServiceId(1))),
+            "{step:?}"
+        );
+        search
+    };
+    let only = engines.only().unwrap();
+    for (answer, outcome) in [
+        (json_reply(404, ""), Step::Leg(only)),
+        (
+            json_reply(200, r#"{"container":"c1"}"#),
+            Step::Found(Found { container: "c1".to_owned(), engine: only }),
+        ),
+        (
+            json_reply(500, ""),
+            Step::Refused(LocateError::Unavailable {
+                detail: "the locate webhook is not available: it answered 500.".to_owned(),
+            }),
+        ),
+    ] {
+        let mut search = begin(&mut engines);
+        assert_eq!(search.answer(&mut world(&locator, &services, &mut engines), 2, Ok(&answer)), outcome);
+    }
 }

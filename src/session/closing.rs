@@ -13,7 +13,7 @@ use crate::wire::websocket::{Opcode, write_close, write_frame};
 /// The stream is over; the engine is asked how the process ended.
 #[derive(Debug)]
 pub(super) struct Settling {
-    stay: Stay,
+    pub(super) stay: Stay,
     relay: Relay,
     /// First and only output that looks like the engine's word that nothing was started.
     failure: Option<Vec<u8>>,

@@ -2,7 +2,8 @@
 //! engine can have it, in its own lists on the session's own connection.
 
 use super::opening::Stage;
-use super::{Call, CallError, Context, Effect, Session, State};
+use super::{Call, CallError, Context, Effect, Millis, Session, State};
+use crate::config;
 use crate::engine::{Dialect, EngineId};
 use crate::locate::{Found, ListSearch, ListStep, LocateError, Search, Step, World, choose};
 use crate::outcome::Outcome;
@@ -12,7 +13,30 @@ impl Session {
     /// Begins to search for what the client asks for.
     pub(super) fn locate(&mut self, cx: &mut Context<'_>) {
         let State::Opening(state) = &self.state else { return };
-        let (search, step) = Search::start(state.target.clone(), &mut world(cx));
+        let (search, step) = Search::start(state.target.clone(), &mut world(cx), state.questions);
+        self.location_step(cx, search, step);
+    }
+
+    /// The engine does not have the container: whoever knows is asked again, and perhaps another engine has it now.
+    pub(super) fn locate_anew(&mut self, cx: &mut Context<'_>) {
+        let State::Opening(state) = &mut self.state else { return };
+        state.container.clear();
+        state.engine = None;
+        state.dialect = None;
+        state.reader = None;
+        state.spent = false;
+        state.unsent = None;
+        cx.effects.push(Effect::CloseEngine);
+        self.locate(cx);
+    }
+
+    /// Engines that were asked for the container have taken too long.
+    pub(super) fn search_timed_out(&mut self, cx: &mut Context<'_>) {
+        let State::Opening(state) = &mut self.state else { return };
+        state.search_until = Millis::MAX;
+        let Stage::Searching(search) = &mut state.stage else { return };
+        let step = search.lose_patience(&mut world(cx));
+        let search = search.clone();
         self.location_step(cx, search, step);
     }
 
@@ -33,8 +57,14 @@ impl Session {
 
     fn location_step(&mut self, cx: &mut Context<'_>, search: Search, step: Step) {
         let State::Opening(state) = &mut self.state else { return };
+        state.questions = search.asked();
         match step {
             Step::Ask(questions) => {
+                // All engines together have so long, from the first question on.
+                state.search_until = match search.asks_engines() {
+                    true => state.search_until.min(cx.now + config::SEARCH_MILLISECONDS_MAX),
+                    false => Millis::MAX,
+                };
                 state.stage = Stage::Searching(search);
                 cx.effects.extend(questions.into_iter().map(|question| Effect::Call {
                     peer: question.peer,
@@ -51,9 +81,10 @@ impl Session {
         }
     }
 
-    fn connect_engine(&mut self, cx: &mut Context<'_>, engine: EngineId) {
+    pub(super) fn connect_engine(&mut self, cx: &mut Context<'_>, engine: EngineId) {
         let State::Opening(state) = &mut self.state else { return };
         state.engine = Some(engine);
+        state.search_until = Millis::MAX;
         state.stage = Stage::Connecting;
         cx.effects.push(Effect::ConnectEngine(engine));
     }

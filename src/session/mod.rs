@@ -1,7 +1,7 @@
 //! One session's life, pure: bytes and time are arguments, effects are values, output goes to lent lanes.
 //!
 //! ```text
-//!            head        hello       services, leg       101 / 200            stream ended
+//!            head        hello       rules, services, leg       101 / 200            stream ended
 //! Upgrading ──────▶ Greeting ─────▶ Opening (locate, create, start) ─────▶ Streaming ─────▶ Settling
 //!     │ plain HTTP      │                │                                     │               │ inspect
 //!     ▼                 └────────────────┴──────────── outcome ────────────────┴───────────────┘
@@ -19,9 +19,11 @@ mod locating;
 mod opening;
 mod reaping;
 mod relay;
+mod rights;
 mod streaming;
 mod upgrading;
 
+use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Full, Place};
 use crate::engine::{Dialect, EngineId, Engines, ExecId};
@@ -31,9 +33,11 @@ use crate::wire::http::Reply;
 use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response};
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
+use core::net::IpAddr;
 use inbound::{Arrival, Inbound};
 use opening::Opening;
 use reaping::Reaping;
+use rights::Rights;
 use std::fmt;
 use std::ops::Range;
 use streaming::Streaming;
@@ -154,6 +158,15 @@ pub enum Effect {
 /// What is worth a line in the log. Holds nothing that was typed and no token.
 #[derive(Debug)]
 pub enum Event {
+    /// Somebody is let in.
+    Admitted {
+        /// Who, by the rules.
+        user: String,
+        /// Where the client is.
+        address: IpAddr,
+    },
+    /// The connection did not begin with a PROXY header of a trusted proxy, and is closed.
+    BadProxyHeader(&'static str),
     /// The process runs.
     Opened {
         /// The container as the engine was asked for it.
@@ -184,6 +197,12 @@ pub struct Context<'a> {
     pub crowd: &'a Crowd,
     /// This session's place among them; the driver leaves it when the client's leg is closed.
     pub place: &'a mut Place,
+    /// The wall clock, by which rights end; read once a turn.
+    pub wall: UnixSeconds,
+    /// Who may enter.
+    pub rules: &'a Rules,
+    /// Keys of tokens that sessions have fetched.
+    pub keys: &'a mut jwt::Fetched,
     /// The gateway's settings.
     pub settings: &'a Settings,
     /// The engines, and what is known of their API: sessions learn it, use it and forget it when an engine goes.
@@ -219,6 +238,7 @@ struct Stay {
     tty: bool,
     /// The command was ours (a shell) and not the client's.
     shell: bool,
+    rights: Rights,
 }
 
 /// One stay in one container.
@@ -247,15 +267,15 @@ enum State {
 }
 
 impl Session {
-    /// A session whose client has just connected.
-    pub fn new(id: SessionId, now: Millis) -> Self {
+    /// A session whose client has just connected, from this address.
+    pub fn new(id: SessionId, now: Millis, peer: IpAddr) -> Self {
         Session {
             id,
             codec: Codec::Protobuf,
             action: Action::Enter,
             inbound: Inbound::new(config::HELLO_BYTES_MAX),
             next_ping: Millis::MAX,
-            state: State::Upgrading(Box::new(Upgrading::new(now))),
+            state: State::Upgrading(Box::new(Upgrading::new(now, peer))),
             reaping: None,
         }
     }
@@ -275,7 +295,7 @@ impl Session {
         let own = match &self.state {
             State::Upgrading(state) => state.deadline,
             State::Greeting(state) => state.deadline,
-            State::Opening(state) => state.deadline,
+            State::Opening(state) => state.deadline(),
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
@@ -338,7 +358,8 @@ impl Session {
             State::Upgrading(_) => return self.upgrade_bytes(cx, &buffer[range]),
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
-            State::Closing(_) | State::Gone => {}
+            State::Closing(_) => {}
+            State::Gone => return,
         }
         let mut position = range.start;
         loop {
@@ -471,7 +492,7 @@ impl Session {
             State::Greeting(state) if cx.now >= state.deadline => {
                 self.end(cx, Outcome::TimedOut { waited_for: "the first message" });
             }
-            State::Opening(state) if cx.now >= state.deadline => self.opening_timed_out(cx),
+            State::Opening(state) if cx.now >= state.deadline() => self.opening_timed_out(cx),
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
@@ -528,6 +549,7 @@ impl Session {
         }
         if let State::Streaming(state) = &mut self.state {
             state.wonder_about_pause(self.codec, cx);
+            self.check_rights(cx);
         }
     }
 }

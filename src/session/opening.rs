@@ -1,10 +1,13 @@
-//! locate → connect → create → start. Rare and short-lived, so it is boxed and may own buffers.
+//! access → locate → connect → create → start. Rare and short-lived, so it is boxed and may own buffers.
 //!
-//! Services are asked first, by short calls (in `locating`). The engine's questions are asked one after another on the connection that becomes the session's stream, so that an
-//! open costs the engine one connection and nothing waits for anybody else's call.
+//! Services are asked first, by short calls (in `rights` and `locating`). The engine's questions are asked one after
+//! another on the connection that becomes the session's stream, so that an open costs the engine one connection and
+//! nothing waits for anybody else's call.
 
+use super::rights::{self, Rights};
 use super::streaming::Streaming;
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
+use crate::access::{Inquiry, Question, grants};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
 use crate::engine::{Dialect, EngineId, Engines, ExecId, ExecSpec, WindowSize, reply, request};
@@ -14,6 +17,7 @@ use crate::wire::http::{BodyFraming, Expect, Reply, ReplyReader};
 use crate::wire::message::{
     Codec, DEFAULT_TERM, Hello, Opened, Request, ResponseMessage, ResponseType, decode_request,
 };
+use core::net::IpAddr;
 use std::ops::Range;
 
 /// From the client's wish to a running process.
@@ -21,8 +25,16 @@ use std::ops::Range;
 pub(super) struct Opening {
     began: Millis,
     pub(super) deadline: Millis,
-    hello: Hello,
+    pub(super) hello: Hello,
     pub(super) target: Target,
+    /// The access service said so itself, whatever was asked for.
+    pub(super) target_is_granted: bool,
+    /// What the rules are asked; none once they have answered.
+    pub(super) question: Option<Question>,
+    /// What they answered.
+    pub(super) rights: Option<Rights>,
+    /// A container that is asked for by name must be called so, by one of these patterns.
+    pub(super) granted_names: Option<Vec<String>>,
     /// The newest size that the client told.
     size: Option<WindowSize>,
     /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
@@ -32,7 +44,7 @@ pub(super) struct Opening {
     typed: Vec<u8>,
     stdin_ended: bool,
     pub(super) stage: Stage,
-    reader: Option<ReplyReader>,
+    pub(super) reader: Option<ReplyReader>,
     /// Whose container it is, once that is known.
     pub(super) engine: Option<EngineId>,
     /// What this connection's engine speaks. Another session may find the engine gone and forget what all of them
@@ -42,14 +54,22 @@ pub(super) struct Opening {
     pub(super) container: String,
     /// The engine refused our API version once already.
     renegotiated: bool,
+    /// The engine did not have the container, so it was located anew.
+    pub(super) relocated: bool,
+    /// How many questions searches have asked.
+    pub(super) questions: u16,
+    /// Until when engines that are asked for the container are waited for.
+    pub(super) search_until: Millis,
     /// The engine will not take another question on this connection.
-    spent: bool,
+    pub(super) spent: bool,
     /// The question for the connection that is being made in place of a spent one.
-    unsent: Option<Vec<u8>>,
+    pub(super) unsent: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// The rules are asked who may enter.
+    Asking(Inquiry),
     /// Others than the engine leg are asked where the container is.
     Searching(Search),
     Connecting,
@@ -73,6 +93,7 @@ pub(super) enum Stage {
 impl Stage {
     fn waits_for(&self) -> &'static str {
         match self {
+            Stage::Asking(_) => "the access service",
             Stage::Searching(search) => search.waits_for(),
             Stage::Connecting => "the connection to the engine",
             Stage::Pinging => "the engine's ping",
@@ -91,6 +112,11 @@ impl Opening {
         self.typed.capacity()
     }
 
+    /// By the client, whose word for it is to be permitted; not by the access service.
+    fn is_asked_by_name(&self) -> bool {
+        matches!(self.target, Target::Container(_)) && !self.target_is_granted
+    }
+
     /// Typing ahead is bounded; the rest waits in the client's socket.
     pub(super) fn wants_client(&self) -> bool {
         self.typed.len() < config::TYPED_AHEAD_BYTES_MAX
@@ -99,6 +125,11 @@ impl Opening {
     /// What still comes on a spent connection does not matter.
     pub(super) fn wants_engine(&self) -> bool {
         self.unsent.is_none()
+    }
+
+    /// When its timer is due.
+    pub(super) fn deadline(&self) -> Millis {
+        self.deadline.min(self.search_until)
     }
 
     /// The engine to which it waits for a connection.
@@ -125,12 +156,13 @@ impl Opening {
             dialect: self.dialect?,
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
+            rights: self.rights?,
         })
     }
 }
 
 impl Session {
-    pub(super) fn begin_opening(&mut self, cx: &mut Context<'_>, hello: Hello) {
+    pub(super) fn begin_opening(&mut self, cx: &mut Context<'_>, mut hello: Hello, address: IpAddr) {
         let target = match wanted_target(&hello) {
             Ok(target) => target,
             Err(detail) => return self.end(cx, Outcome::BadRequest { detail }),
@@ -149,12 +181,17 @@ impl Session {
             (Ok(columns @ 1..), Ok(rows @ 1..)) => Some(WindowSize { columns, rows }),
             _ => None,
         };
+        let question = rights::question(self.action, &mut hello, &target, address);
         self.inbound.allow_stream_messages();
         self.state = State::Opening(Box::new(Opening {
             began: cx.now,
             deadline: cx.now + config::OPEN_MILLISECONDS_MAX,
             hello,
             target,
+            target_is_granted: false,
+            question: Some(question),
+            rights: None,
+            granted_names: None,
             size,
             started_with: None,
             resizing: false,
@@ -166,10 +203,13 @@ impl Session {
             dialect: None,
             container: String::new(),
             renegotiated: false,
+            relocated: false,
+            questions: 0,
+            search_until: Millis::MAX,
             spent: false,
             unsent: None,
         }));
-        self.locate(cx);
+        self.ask_access(cx);
     }
 
     /// A short call came back while the session is being opened.
@@ -184,8 +224,8 @@ impl Session {
             Call::Locate { question } => self.location_answer(cx, question, reply),
             // The resize beside the start may come back before the start does.
             Call::Resize => state.resizing = false,
-            Call::Access
-            | Call::InspectExec
+            Call::Access => self.access_answered(cx, reply),
+            Call::InspectExec
             | Call::InspectContainer
             | Call::ProbePaused
             | Call::ReapCreate
@@ -231,6 +271,15 @@ impl Session {
     }
 
     pub(super) fn opening_timed_out(&mut self, cx: &mut Context<'_>) {
+        if matches!(&self.state, State::Opening(state) if matches!(state.stage, Stage::Asking(_))) {
+            let detail = "It does not answer in time.".to_owned();
+            return self.end(cx, Outcome::AccessUnavailable { detail });
+        }
+        if let State::Opening(state) = &self.state
+            && cx.now < state.deadline
+        {
+            return self.search_timed_out(cx);
+        }
         let waited_for = self.waits_for();
         self.end(cx, Outcome::TimedOut { waited_for });
     }
@@ -347,7 +396,7 @@ impl Session {
                 Err(error) => self.refused_by_engine(cx, error),
             },
             // Nothing else is asked before it is known what the engine speaks.
-            (Stage::Searching(_) | Stage::Connecting, _) | (_, None) => {
+            (Stage::Asking(_) | Stage::Searching(_) | Stage::Connecting, _) | (_, None) => {
                 self.unreadable(cx, "it spoke without being asked")
             }
         }
@@ -362,14 +411,22 @@ impl Session {
             state.forget_dialect(cx.engines);
             return self.ask(cx, Stage::Pinging, "GET", Expect::Whole, request::ping());
         }
+        // It was replaced since it was located: where its successor is, is asked anew, once.
+        if error.kind == Fault::ContainerNotFound
+            && !std::mem::replace(&mut state.relocated, true)
+            && matches!(state.target, Target::App { .. })
+        {
+            return self.locate_anew(cx);
+        }
         self.end(cx, outcome_of(error));
     }
 
     pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
-        let by_name = self.asked_by_name();
         let State::Opening(state) = &mut self.state else { return };
+        let name_matters = state.is_asked_by_name()
+            && !(cx.settings.allow_container.permits_all() && state.granted_names.is_none());
         state.container = container;
-        if self.action == Action::Attach || (by_name && !cx.settings.allow_container.permits_all()) {
+        if self.action == Action::Attach || name_matters {
             let request = request::inspect_container(&dialect, &state.container);
             self.ask(cx, Stage::Inspecting, "GET", Expect::Whole, request);
         } else {
@@ -377,22 +434,27 @@ impl Session {
         }
     }
 
-    fn asked_by_name(&self) -> bool {
-        matches!(&self.state, State::Opening(state) if matches!(state.target, Target::Container(_)))
-    }
-
     fn inspected(&mut self, cx: &mut Context<'_>, dialect: Dialect, reply: &Reply) {
-        let by_name = self.asked_by_name();
         let container = match reply::read_container(reply) {
             Ok(container) => container,
             Err(error) => return self.refused_by_engine(cx, error),
         };
-        // What was asked for may be the start of an id; what counts is the name of what it means.
-        if by_name && !cx.settings.allow_container.permits(&container.name) {
-            let detail = "This container may not be entered by name; ask the operator for --allow-container.";
-            return self.end(cx, Outcome::Refused { detail: detail.to_owned() });
-        }
         let State::Opening(state) = &mut self.state else { return };
+        // What was asked for may be the start of an id; what counts is the name of what it means.
+        if state.is_asked_by_name() {
+            let granted =
+                |names: &Vec<String>| names.iter().any(|name| grants::matches(name, &container.name));
+            let refusal = if !cx.settings.allow_container.permits(&container.name) {
+                Some("This container may not be entered by name; ask the operator for --allow-container.")
+            } else if !state.granted_names.as_ref().is_none_or(granted) {
+                Some("The token is not for this container.")
+            } else {
+                None
+            };
+            if let Some(detail) = refusal {
+                return self.end(cx, Outcome::Refused { detail: detail.to_owned() });
+            }
+        }
         state.container.clone_from(&container.id);
         if self.action == Action::Enter {
             return self.create(cx, dialect);
@@ -460,8 +522,10 @@ impl Session {
 
     fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let Opening { began, container, engine: Some(engine), .. } = *state else { return };
-        let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false };
+        let Opening { began, container, engine: Some(engine), rights: Some(rights), .. } = *state else {
+            return;
+        };
+        let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false, rights };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }

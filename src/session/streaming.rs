@@ -421,8 +421,8 @@ impl Session {
                 }
             }
             Call::ProbePaused => self.paused_probed(cx, reply),
-            Call::Access
-            | Call::Locate { .. }
+            Call::Access => self.recheck_answered(cx, reply),
+            Call::Locate { .. }
             | Call::InspectExec
             | Call::InspectContainer
             | Call::ReapCreate

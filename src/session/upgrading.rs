@@ -1,24 +1,49 @@
 //! The request head, the answer to it, and the first message: from a connection to a client that says what it wants.
 
-use super::{Context, Millis, Session, State};
-use crate::config;
+use super::{Context, Effect, Event, Millis, Session, State};
+use crate::config::{self, Front};
+use crate::crowd::{Full, SHARE_BYTES_MIN};
 use crate::outcome::{Action, Outcome};
+use crate::wire::forwarded::client_address;
 use crate::wire::http::{self, HttpError, RequestHead, write_response};
 use crate::wire::message::{
     Codec, ENTRY_V1, Hello, MessageError, Request, decode_json_hello, decode_request,
 };
+use crate::wire::proxy::{self, Source};
 use crate::wire::websocket::{UpgradeError, check_upgrade, write_upgrade_response};
+use core::net::IpAddr;
 
 /// The request head is arriving.
 #[derive(Debug)]
 pub(super) struct Upgrading {
     head: Vec<u8>,
     pub(super) deadline: Millis,
+    /// Who is at the other end: the connection's own peer, or whom the PROXY header names.
+    peer: IpAddr,
+    /// The PROXY header has been read.
+    is_proxied: bool,
 }
 
 impl Upgrading {
-    pub(super) fn new(now: Millis) -> Self {
-        Upgrading { head: Vec::new(), deadline: now + config::HEAD_MILLISECONDS_MAX }
+    pub(super) fn new(now: Millis, peer: IpAddr) -> Self {
+        let deadline = now + config::HEAD_MILLISECONDS_MAX;
+        Upgrading { head: Vec::new(), deadline, peer: peer.to_canonical(), is_proxied: false }
+    }
+
+    /// Reads the PROXY header in front of the request; whether it is there as a whole.
+    fn read_proxy_header(&mut self, front: &Front) -> Result<bool, &'static str> {
+        if !front.trusted_proxies.iter().any(|network| network.contains(self.peer)) {
+            return Err("the connection is not from a trusted proxy");
+        }
+        let Some((source, length)) = proxy::parse(&self.head).map_err(|error| error.0)? else {
+            return Ok(false);
+        };
+        if let Source::Client(address) = source {
+            self.peer = address.to_canonical();
+        }
+        self.head.drain(..length);
+        self.is_proxied = true;
+        Ok(true)
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -30,6 +55,23 @@ impl Upgrading {
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub(super) deadline: Millis,
+    visitor: Box<Visitor>,
+}
+
+/// What the upgrade request told of who comes.
+#[derive(Debug)]
+struct Visitor {
+    address: IpAddr,
+    token: Option<CookieToken>,
+}
+
+/// A token out of a cookie; its `Debug` does not show it.
+struct CookieToken(String);
+
+impl std::fmt::Debug for CookieToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CookieToken")
+    }
 }
 
 impl Session {
@@ -39,11 +81,27 @@ impl Session {
         // From where the end of the head may have come with these bytes.
         let from = state.head.len().saturating_sub(3);
         state.head.extend_from_slice(bytes);
+        let mut first = first;
+        if cx.settings.front.proxy_protocol && !state.is_proxied {
+            match state.read_proxy_header(&cx.settings.front) {
+                Ok(true) if state.head.is_empty() => return,
+                // What stands behind it is looked at for the first time.
+                Ok(true) => first = true,
+                Ok(false) => return,
+                Err(why) => return self.close_unproxied(cx, why),
+            }
+        }
+        let from = if first { 0 } else { from };
         // A head that comes byte by byte is not parsed byte by byte; but what is no HTTP at all is told at once.
         let whole = ends_head(&state.head[from..]) || state.head.len() > config::HEAD_BYTES_MAX;
+        if !whole && state.head.len() > SHARE_BYTES_MIN && cx.crowd.is_short_of_memory() {
+            let full = cx.crowd.refuse(Full::Memory);
+            return self.answer_full(cx, full);
+        }
         if !first && !whole {
             return;
         }
+        let peer = state.peer;
         let mut head = std::mem::take(&mut state.head);
         let (parsed, consumed) = match http::parse_request(&head, config::HEAD_BYTES_MAX) {
             Ok(Some(parsed)) => parsed,
@@ -57,7 +115,7 @@ impl Session {
             }
         };
         let head_only = parsed.method == "HEAD";
-        match route(&parsed) {
+        match route(&parsed, &cx.settings.front) {
             Route::Answer { status, headers, text } => {
                 self.answer_http(cx, status, headers, text);
                 if head_only {
@@ -72,16 +130,26 @@ impl Session {
                 self.linger(cx);
             }
             Route::Upgrade { action, codec, key, hello } => {
+                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
+                match cx.crowd.enter(address) {
+                    Ok(place) => *cx.place = place,
+                    Err(full) => return self.answer_full(cx, full),
+                }
                 let protocol = (codec == Codec::V1).then_some(ENTRY_V1);
                 write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
                 self.action = action;
                 self.codec = codec;
                 self.next_ping = config::first_ping_at(cx.now, self.id.number);
+                let cookie = cx.settings.front.token_cookie.as_deref();
+                let token = cookie.and_then(|name| cookie_value(&parsed, name)).map(CookieToken);
+                let visitor = Visitor { address, token };
                 match hello {
-                    Some(hello) => self.begin_opening(cx, *hello),
+                    Some(hello) => self.greeted(cx, *hello, visitor),
                     None => {
-                        self.state =
-                            State::Greeting(Greeting { deadline: cx.now + config::HELLO_MILLISECONDS_MAX });
+                        self.state = State::Greeting(Greeting {
+                            deadline: cx.now + config::HELLO_MILLISECONDS_MAX,
+                            visitor: Box::new(visitor),
+                        });
                     }
                 }
                 // What came in one segment behind the head belongs to the WebSocket.
@@ -90,6 +158,26 @@ impl Session {
                 self.client_bytes(cx, &mut rest, 0..length);
             }
         }
+    }
+
+    /// There is no room; somebody else goes before long.
+    fn answer_full(&mut self, cx: &mut Context<'_>, full: Full) {
+        self.answer_http(cx, 503, &[("Retry-After", "5")], &format!("{full}\n"));
+    }
+
+    /// Who should have been named first was not: nothing is answered, since nobody knows to whom.
+    fn close_unproxied(&mut self, cx: &mut Context<'_>, why: &'static str) {
+        self.state = State::Gone;
+        cx.effects.push(Effect::Tell(Event::BadProxyHeader(why)));
+        cx.effects.push(Effect::CloseClient);
+    }
+
+    /// The client has said what it wants.
+    fn greeted(&mut self, cx: &mut Context<'_>, mut hello: Hello, visitor: Visitor) {
+        if let (true, Some(CookieToken(token))) = (hello.access_token.is_empty(), visitor.token) {
+            hello.access_token = token;
+        }
+        self.begin_opening(cx, hello, visitor.address);
     }
 
     pub(super) fn upgrade_timed_out(&mut self, cx: &mut Context<'_>) {
@@ -115,7 +203,8 @@ impl Session {
                 if self.codec == Codec::Json {
                     hello.tty = true;
                 }
-                self.begin_opening(cx, hello);
+                let State::Greeting(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+                self.greeted(cx, hello, *state.visitor);
             }
             Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
         }
@@ -151,8 +240,12 @@ enum Route<'a> {
     Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
 }
 
-fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
-    let action = match head.path() {
+/// Names under which somebody might put a token into a URL, where it ends up in logs.
+const TOKEN_IN_QUERY: [&str; 6] =
+    ["access_token", "access-token", "token", "jwt", "id_token", "authorization"];
+
+fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
+    let action = match head.path().strip_prefix(front.base_path.as_str()).unwrap_or_default() {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
         "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
@@ -171,10 +264,19 @@ fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
         Ok(upgrade) => upgrade,
         Err(error) => return Route::Refuse(error),
     };
-    if !comes_from_here(head) {
-        let text = "A page of another origin may not enter containers. Without access control, Entry takes browsers \
-                    only from a page of its own on a loopback address.\n";
+    if !comes_from_here(head, front) {
+        let text = if front.loopback_pages_only {
+            "A page of another origin may not enter containers. Without access control, Entry takes browsers only from \
+             a page of its own on a loopback address, or of an origin that --allow-origin names.\n"
+        } else {
+            "A page of another origin may not enter containers; the operator may permit it with --allow-origin.\n"
+        };
         return Route::Answer { status: 403, headers: &[], text };
+    }
+    if TOKEN_IN_QUERY.iter().any(|name| head.query(name).is_some()) {
+        let text = "A token must not stand in a URL, since URLs end up in logs. Put it into the first message, or \
+                    into the header access-token; and replace this one, which has been seen.\n";
+        return Route::Answer { status: 400, headers: &[], text };
     }
     let (codec, hello) = if upgrade.offers(ENTRY_V1) {
         (Codec::V1, None)
@@ -197,17 +299,37 @@ fn route<'a>(head: &'a RequestHead<'a>) -> Route<'a> {
     Route::Upgrade { action, codec, key: upgrade.key, hello }
 }
 
+/// The value of a cookie (RFC 6265, 5.4), if it has one.
+fn cookie_value(head: &RequestHead<'_>, name: &str) -> Option<String> {
+    let lines = head.headers.all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(of, _)| of.trim() == name)?;
+    let value = value.trim();
+    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
 /// Browsers say which page asks (RFC 6454). Any page that a person visits can open a WebSocket to this machine, so the
-/// page must be of this very host; and that must be a loopback name, or a page could rename itself to this machine's
-/// address (DNS rebinding). Who sends no Origin is no browser.
-fn comes_from_here(head: &RequestHead<'_>) -> bool {
+/// page must be of this very host, or of an origin that the operator names. Where nobody has to prove who he is, this
+/// host must have a loopback name, or a page could rename itself to this machine's address (DNS rebinding). Who sends no
+/// Origin is no browser.
+fn comes_from_here(head: &RequestHead<'_>, front: &Front) -> bool {
     if head.headers.first("origin").is_none() {
         return true;
     }
     let (Some(origin), Some(host)) = (head.headers.text("origin"), head.headers.text("host")) else {
         return false;
     };
-    let Some((_, authority)) = origin.split_once("://") else { return false };
+    if front.allow_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    // A browser leaves its scheme's own port out of both; a proxy may write it into the Host header.
+    let own_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let is_this_host = authority.eq_ignore_ascii_case(host.strip_suffix(own_port).unwrap_or(host));
+    if !front.loopback_pages_only {
+        return is_this_host;
+    }
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => authority,
@@ -215,7 +337,7 @@ fn comes_from_here(head: &RequestHead<'_>) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     let loopback = name.eq_ignore_ascii_case("localhost")
         || name.parse::<core::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    loopback && authority.eq_ignore_ascii_case(host)
+    loopback && is_this_host
 }
 
 #[cfg(test)]
@@ -240,7 +362,54 @@ mod tests {
             let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
             let request = format!("GET /enter HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
             let (head, _) = http::parse_request(request.as_bytes(), config::HEAD_BYTES_MAX).unwrap().unwrap();
-            assert_eq!(comes_from_here(&head), allowed, "{request}");
+            let front = Front { loopback_pages_only: true, ..Front::default() };
+            assert_eq!(comes_from_here(&head, &front), allowed, "{request}");
+        }
+    }
+
+    #[test]
+    fn with_access_control_pages_of_the_same_host_may_enter_and_those_that_are_named() {
+        let table = [
+            (None, "gateway.example", true),
+            (Some("https://gateway.example"), "gateway.example", true),
+            (Some("https://gateway.example"), "GATEWAY.example:443", true),
+            (Some("http://gateway.example"), "gateway.example:443", false),
+            (Some("https://gateway.example:8443"), "gateway.example:8443", true),
+            (Some("https://gateway.example"), "gateway.example:8443", false),
+            (Some("https://evil.example"), "gateway.example", false),
+            (Some("https://gateway.example.evil.example"), "gateway.example", false),
+            (Some("https://console.example"), "gateway.example", true),
+            (Some("https://CONSOLE.example"), "gateway.example", true),
+            (Some("http://console.example"), "gateway.example", false),
+            (Some("https://console.example:8443"), "gateway.example", false),
+            (Some("https://console.example.evil.example"), "gateway.example", false),
+            (Some("null"), "gateway.example", false),
+            (Some(""), "gateway.example", false),
+        ];
+        let front = Front { allow_origins: vec!["https://console.example".to_owned()], ..Front::default() };
+        for (origin, host, allowed) in table {
+            let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+            let request = format!("GET /enter HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
+            let (head, _) = http::parse_request(request.as_bytes(), config::HEAD_BYTES_MAX).unwrap().unwrap();
+            assert_eq!(comes_from_here(&head, &front), allowed, "{request}");
+        }
+    }
+
+    #[test]
+    fn cookies() {
+        let table = [
+            ("", None),
+            ("Cookie: sso=abc\r\n", Some("abc")),
+            ("Cookie: a=1; sso=abc; b=2\r\n", Some("abc")),
+            ("Cookie: a=1\r\nCookie: sso=abc\r\n", Some("abc")),
+            ("Cookie: sso=\"a=b\"\r\n", Some("a=b")),
+            ("Cookie: SSO=abc; xsso=abc; ssox=abc; sso\r\n", None),
+            ("Cookie: sso=\r\n", None),
+        ];
+        for (line, value) in table {
+            let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n");
+            let (head, _) = http::parse_request(request.as_bytes(), 4096).unwrap().unwrap();
+            assert_eq!(cookie_value(&head, "sso").as_deref(), value, "{line}");
         }
     }
 

@@ -67,7 +67,7 @@ fn an_address_that_cannot_be_served_is_refused_with_the_reason() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8022"] {
         let (status, words) = refused(&["--listen", address]);
         assert_eq!(status, 2, "{words}");
-        assert!(words.contains("no access control yet"), "{words}");
+        assert!(words.contains("no rule says who may"), "{words}");
     }
     // The first one has not been disturbed.
     let mut client = Client::enter(serving.address, hello(&["true"])).opened();

@@ -20,7 +20,8 @@ pub(crate) const BYE: &str = "bye\n";
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
-    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`.
+    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`, `POST where`, `GET service`,
+    /// `GET tasks`, `GET node`, and what access services are asked.
     pub(crate) what: &'static str,
     pub(crate) target: String,
     pub(crate) body: String,
@@ -256,6 +257,15 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
         ("POST", "start") => "POST detached",
         ("POST", "resize") => "POST resize",
         ("GET", "coreinfowatcher") => "GET lainlet",
+        ("GET", "configwatcher") => "GET configwatcher",
+        ("GET", _) if path.ends_with("/roles/") => "GET roles",
+        ("GET", "me") => "GET me",
+        ("GET", "jwks.json") => "GET jwks.json",
+        ("POST", "") => "POST access",
+        ("POST", "where") => "POST where",
+        ("GET", _) if path.contains("/services/") => "GET service",
+        ("GET", "tasks") => "GET tasks",
+        ("GET", _) if path.contains("/nodes/") => "GET node",
         _ => panic!("the gateway asked {head}"),
     };
     let mut all = shared.asked.lock().unwrap();
@@ -290,12 +300,17 @@ pub(crate) const EXITED_7: &str = "{\"Running\":false,\"ExitCode\":7,\"Pid\":42,
 
 /// The list of the one container.
 pub(crate) fn list() -> String {
+    list_of(CONTAINER, "1")
+}
+
+/// A list of one container, of app demo and proc shell.
+pub(crate) fn list_of(container: &str, instance: &str) -> String {
     let labels: HashMap<&str, &str> = HashMap::from([
         ("com.docker.compose.project", "demo"),
         ("com.docker.compose.service", "shell"),
-        ("com.docker.compose.container-number", "1"),
+        ("com.docker.compose.container-number", instance),
     ]);
-    serde_json::json!([{"Id": CONTAINER, "Names": ["/web"], "Labels": labels}]).to_string() + "\n"
+    serde_json::json!([{"Id": container, "Names": ["/web"], "Labels": labels}]).to_string() + "\n"
 }
 
 pub(crate) fn container(running: &str, tty: &str) -> String {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A gateway that finds containers by a lainlet, which may take so long.
-fn by_lainlet(engine: &Fake, lainlet: &str, milliseconds_max: u64) -> Gateway {
+pub(crate) fn by_lainlet(engine: &Fake, lainlet: &str, milliseconds_max: u64) -> Gateway {
     let service = Service::parse("lainlet", lainlet, milliseconds_max).unwrap();
     let engine = Peers::one(Address::parse(&engine.url).unwrap());
     Gateway::with(Settings {
@@ -23,27 +23,31 @@ fn by_lainlet(engine: &Fake, lainlet: &str, milliseconds_max: u64) -> Gateway {
     })
 }
 
-fn url(service: &Fake) -> String {
+pub(crate) fn url(service: &Fake) -> String {
     service.url.replace("tcp://", "http://")
 }
 
-fn pods(container: &str) -> String {
-    let node = json!({ "ContainerId": container, "NodeIp": "10.0.0.1", "NodeName": "n1" });
+pub(crate) fn pods(container: &str, node: &str) -> String {
+    let node = json!({ "ContainerId": container, "NodeIp": node, "NodeName": "n1" });
     json!({ "demo.web.shell": { "PodInfos": [{ "InstanceNo": 1, "ContainerInfos": [node] }] } }).to_string()
 }
 
-fn enter(gateway: &Gateway, proc: &str) -> Client {
+pub(crate) fn enter(gateway: &Gateway, proc: &str) -> Client {
+    enter_instance(gateway, proc, "1")
+}
+
+pub(crate) fn enter_instance(gateway: &Gateway, proc: &str, instance: &str) -> Client {
     let hello = Hello {
         container: String::new(),
         app: "demo".into(),
         proc: proc.into(),
-        instance: "1".into(),
+        instance: instance.into(),
         ..hello_tty(&["cat"])
     };
     Client::enter(gateway.address, hello)
 }
 
-fn works(client: Client) {
+pub(crate) fn works(client: Client) {
     let mut client = client.opened();
     client.until(PROMPT);
     client.type_in(BYE);
@@ -54,7 +58,7 @@ fn works(client: Client) {
 fn lainlets_container_is_entered() {
     let engine = Fake::unix(usual);
     let lainlet = Fake::tcp(|_, connection| {
-        connection.answer(200, "", &pods(CONTAINER));
+        connection.answer(200, "", &pods(CONTAINER, "10.0.0.1"));
         Then::Answered
     });
     let gateway = by_lainlet(&engine, &url(&lainlet), 60_000);
@@ -117,7 +121,8 @@ fn a_lainlet_that_gives_no_answer_is_told() {
         assert!(end.text.contains("Can't enter your container, try again."), "{end:?}");
         assert!(end.text.contains(words), "{words}: {end:?}");
     }
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody has this port: it takes a right of its own.
+    let gone = "127.0.0.1:1";
     let end = enter(&by_lainlet(&engine, &format!("http://{gone}"), 60_000), "shell").end();
     assert!(end.text.contains(&format!("tcp://{gone} cannot be reached")), "{end:?}");
     let end = enter(&by_lainlet(&engine, "http://no-such-host.invalid:1", 60_000), "shell").end();
@@ -136,7 +141,7 @@ fn a_silent_lainlet_holds_up_nobody_else() {
             holds.lock().unwrap().push(());
             return Then::Hold;
         }
-        connection.answer(200, "", &pods(CONTAINER));
+        connection.answer(200, "", &pods(CONTAINER, "10.0.0.1"));
         Then::Answered
     });
     let gateway = by_lainlet(&engine, &url(&lainlet), 60_000);

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
+mod access;
 mod attach;
+mod check;
 mod client;
 mod codecs;
 mod crowd;
@@ -17,5 +19,6 @@ mod limits;
 mod locate;
 mod raw;
 mod rules;
+mod several;
 mod stalls;
 mod support;

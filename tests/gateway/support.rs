@@ -1,5 +1,6 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
+use entry::access::Spec;
 use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
@@ -65,11 +66,20 @@ impl Gateway {
     }
 
     pub(crate) fn with(settings: Settings) -> Gateway {
+        Gateway::guarded(settings, vec![Spec::Anonymous])
+    }
+
+    /// Which only those enter whom the rules let in.
+    pub(crate) fn guarded(settings: Settings, access: Vec<Spec>) -> Gateway {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let limits = WantedLimits::default();
-        let config = Config { listen, workers: 1, demo: false, limits, settings };
+        let config = Config { listen, workers: 1, demo: false, limits, access, settings };
         let server = Server::start(&config).unwrap();
         Gateway { address: server.address(), server: Some(server) }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
     }
 
     /// Ends it as SIGTERM would, and waits for the end.

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use entry::access::{Rule, Rules, UnixSeconds, jwt};
 use entry::config::{self, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
@@ -19,11 +20,16 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use tungstenite::protocol::{Role, WebSocket};
 use tungstenite::{Error, Message};
 
 /// Stands in every visit's hello; it must never be seen again.
 pub(crate) const TOKEN: &str = "s3cret-token";
+/// Where its client is.
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+/// The wall clock at a visit's begin.
+pub(crate) const WALL: UnixSeconds = 1_800_000_000;
 pub(crate) const CONTAINER: &str = "c0ffee0000000000000000000000000000000000000000000000000000000000";
 pub(crate) const EXEC: &str = "e0ec000000000000000000000000000000000000000000000000000000000000";
 pub(crate) const SAFELY: &str = "\x1b[32m>>> You quit the container safely.\x1b[0m";
@@ -127,6 +133,12 @@ impl Write for Pipe {
 pub(crate) struct Visit {
     pub(crate) session: Session,
     pub(crate) settings: Settings,
+    pub(crate) rules: Rules,
+    pub(crate) keys: jwt::Fetched,
+    pub(crate) wall: UnixSeconds,
+    /// Whom the rules let in.
+    pub(crate) admitted: Vec<String>,
+    pub(crate) bad_proxy_headers: usize,
     pub(crate) engines: Engines,
     pub(crate) crowd: Crowd,
     pub(crate) place: Place,
@@ -165,11 +177,16 @@ impl Visit {
         };
         let id = SessionId { boot: 0xb007, number: 7 };
         Visit {
-            session: Session::new(id, 1_000_000),
+            session: Session::new(id, 1_000_000, PEER),
             engines: settings.peers.table(),
             crowd: Crowd::default(),
             place: Place::default(),
             settings,
+            rules: Rules::new(vec![Rule::Anonymous]),
+            keys: jwt::Fetched::default(),
+            wall: WALL,
+            admitted: Vec::new(),
+            bad_proxy_headers: 0,
             now: 1_000_000,
             speaks,
             pace: Pace::Whole,
@@ -200,6 +217,9 @@ impl Visit {
             now: self.now,
             crowd: &self.crowd,
             place: &mut self.place,
+            wall: self.wall,
+            rules: &self.rules,
+            keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
             client_backlog: self.backlog,
@@ -232,11 +252,16 @@ impl Visit {
                 Effect::FinishEngineInput => self.engine_input_finished = true,
                 Effect::CloseEngine => self.engine_closed = true,
                 Effect::Call { peer, call, request } => {
-                    self.seen.extend(&request);
+                    // Only who decides on the token is shown it.
+                    if call != Call::Access {
+                        self.seen.extend(&request);
+                    }
                     self.calls.push_back((peer, call, request));
                 }
                 Effect::FinishClientOutput => self.client_output_finished = true,
                 Effect::CloseClient => self.client_closed = true,
+                Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
+                Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
                 Effect::Tell(Event::Ended { outcome }) => self.outcomes.push(outcome),
                 Effect::Tell(Event::Warning(text)) => self.warnings.push(text),
                 Effect::Tell(Event::Opened { .. }) => {}
@@ -295,6 +320,10 @@ impl Visit {
         self.step(|session, cx, _| session.client_closed(cx));
     }
 
+    pub(crate) fn rules_changed(&mut self) {
+        self.step(|session, cx, _| session.rules_changed(cx));
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.step(|session, cx, _| session.shut_down(cx));
     }
@@ -306,12 +335,15 @@ impl Visit {
     /// Time passes; the timer fires whenever it is due.
     pub(crate) fn wait(&mut self, milliseconds: Millis) {
         let until = self.now + milliseconds;
+        let (began, wall) = (self.now, self.wall);
         while self.session.deadline() <= until {
             self.now = self.now.max(self.session.deadline());
+            self.wall = wall + (self.now - began) / 1000;
             self.step(|session, cx, _| session.timer(cx));
             assert!(self.session.deadline() > self.now, "what was due is done, or the loop would spin");
         }
         self.now = until;
+        self.wall = wall + milliseconds / 1000;
     }
 
     pub(crate) fn reply(&mut self, call: Call, status: u16, body: &Value) {

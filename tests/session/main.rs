@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "in a test what is not expected fails it")]
 
+mod access;
 mod driver;
 mod ending;
 mod opening;

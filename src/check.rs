@@ -1,0 +1,202 @@
+//! `entry check`: tries out a configuration before it serves anybody, and says in plain words what is wrong.
+//!
+//! Everything is asked one after another and with a limit of its own, as a person would: no loop is started.
+
+use crate::config::{Config, Surroundings, Wish, help, odd_variables, parse};
+use crate::engine::reply::{read_list, read_ping};
+use crate::engine::{Address, Dialect, Engines, request};
+use crate::gateway::probe;
+use crate::locate::{LocateError, Locator, Search, Step, Target, Way, World};
+use crate::service::{Peer, Service};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+
+/// Runs `entry check`; gives the process's exit status: 0 only where everything works.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let config = match parse("check", arguments, &Surroundings::of_process()) {
+        Ok(Wish::Do(config)) => *config,
+        Ok(Wish::Help) => {
+            let _ = io::stdout().write_all(help("check").as_bytes());
+            return 0;
+        }
+        Err(mistake) => {
+            let _ = writeln!(io::stderr(), "entry check: {mistake}");
+            return 2;
+        }
+    };
+    let mut report = Report { wrong: 0 };
+    for (odd, meant) in odd_variables(std::env::vars().map(|(name, _)| name)) {
+        report.note(&odd, &format!("is not an option; if {meant} is meant, it says nothing so"));
+    }
+    check(&config, &mut report);
+    report.end()
+}
+
+/// What is said, line by line.
+struct Report {
+    wrong: usize,
+}
+
+impl Report {
+    fn tell(&mut self, what: &str, found: Result<String, String>) {
+        match found {
+            Ok(found) => self.line("good ", what, &found),
+            Err(trouble) => {
+                self.wrong += 1;
+                self.line("WRONG", what, &trouble);
+            }
+        }
+    }
+
+    fn note(&mut self, what: &str, text: &str) {
+        self.line("note ", what, text);
+    }
+
+    fn line(&mut self, mark: &str, what: &str, text: &str) {
+        // Who does not read it has the exit status.
+        let _ = writeln!(io::stdout(), "{mark} {what}: {text}");
+    }
+
+    fn end(self) -> u8 {
+        let text = match self.wrong {
+            0 => "Everything works.".to_owned(),
+            1 => "One thing is wrong.".to_owned(),
+            several => format!("{several} things are wrong."),
+        };
+        let _ = writeln!(io::stdout(), "{text}");
+        u8::from(self.wrong > 0)
+    }
+}
+
+fn check(config: &Config, report: &mut Report) {
+    report.tell(&format!("listening on {}", config.listen), listening(config.listen));
+    if config.demo {
+        return report.note("the engine", "is embedded, and starts with the gateway");
+    }
+    let peers = &config.settings.peers;
+    let mut engines = peers.table();
+    for (id, engine) in engines.configured().zip(&peers.engines).collect::<Vec<_>>() {
+        let what = match engine.name == engine.address.to_string() {
+            true => format!("the engine {}", engine.address),
+            false => format!("the engine {} ({})", engine.name, engine.address),
+        };
+        let found = speaks(&engine.address);
+        if let Ok(dialect) = found {
+            engines.learn(id, dialect);
+        }
+        report.tell(&what, found.and_then(|dialect| lists(&engine.address, dialect)));
+    }
+    if let Some(template) = &peers.node_template {
+        report.note(&format!("the engines {template}"), "are tried when a container is on their node");
+    }
+    for way in config.settings.locator.ways() {
+        let what = match way {
+            // The engines were asked for their lists already.
+            Way::Labels(_) => continue,
+            Way::Swarm => "the swarm of the first engine".to_owned(),
+            Way::Lainlet(service) | Way::Webhook(service) => match peers.services.get(service.index()) {
+                Some(service) => format!("{} ({service})", service.name),
+                None => continue,
+            },
+        };
+        report.tell(&what, finds_nothing(way, &peers.services, &mut engines));
+    }
+}
+
+/// Whether a gateway could listen, or does.
+fn listening(address: SocketAddr) -> Result<String, String> {
+    let error = match TcpListener::bind(address) {
+        Ok(_) => return Ok("nobody does so far".to_owned()),
+        Err(error) => error,
+    };
+    let peer = Address::Tcp { host: address.ip().to_string(), port: address.port() };
+    let ping = b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    match (error.kind(), probe::call(&peer, "GET", ping)) {
+        (io::ErrorKind::AddrInUse, Ok(reply)) if reply.body == b"pong\n" => {
+            Ok("a gateway does so already".to_owned())
+        }
+        (io::ErrorKind::AddrInUse, _) => {
+            Err("another program does so already: end it, or take another port".to_owned())
+        }
+        (io::ErrorKind::PermissionDenied, _) => {
+            Err(format!("{error}: ports below 1024 need a right of their own; take another one"))
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => Err(format!("{error}: this machine has no such address")),
+        _ => Err(error.to_string()),
+    }
+}
+
+fn speaks(engine: &Address) -> Result<Dialect, String> {
+    let reply = probe::call(engine, "GET", &request::ping()).map_err(|error| with_advice(engine, &error))?;
+    read_ping(&reply).map_err(|error| error.to_string())
+}
+
+/// Proxies before an engine's socket may answer a ping and nothing else.
+fn lists(engine: &Address, dialect: Dialect) -> Result<String, String> {
+    let question = request::list_containers(&dialect, &[("entry.check", "")]);
+    let reply = probe::call(engine, "GET", &question).map_err(|error| with_advice(engine, &error))?;
+    read_list(&reply).map_err(|error| format!("it does not list its containers: {error}"))?;
+    let kind = if dialect.podman { "Podman" } else { "Docker" };
+    Ok(format!("{kind}, API {}", dialect.version))
+}
+
+/// Looks for a container that nobody has: that it is not found is the right answer.
+fn finds_nothing(way: &Way, services: &[Service], engines: &mut Engines) -> Result<String, String> {
+    let name = || "entry-check".to_owned();
+    let target = Target::App { app: name(), proc: name(), instance: "1".to_owned() };
+    let locator = Locator::new(vec![way.clone()]);
+    let mut world = World { locator: &locator, services, engines };
+    let (mut search, mut step) = Search::start(target, &mut world, 0);
+    loop {
+        let question = match step {
+            Step::Ask(mut questions) => match questions.pop() {
+                Some(question) => question,
+                None => return Err("it was asked, and nothing came of it".to_owned()),
+            },
+            Step::Refused(LocateError::Unavailable { detail }) => return Err(detail),
+            Step::Refused(LocateError::Engine(error)) => return Err(error.to_string()),
+            Step::Leg(_)
+            | Step::Found(_)
+            | Step::Refused(LocateError::NotFound { .. } | LocateError::Ambiguous { .. }) => {
+                return Ok("answers".to_owned());
+            }
+        };
+        let address = match question.peer {
+            Peer::Engine(engine) => world.engines.address(engine),
+            Peer::Service(service) => services.get(service.index()).map(|service| &service.address),
+        };
+        let Some(address) = address.cloned() else { return Err("nobody is configured there".to_owned()) };
+        let method = if question.request.starts_with(b"GET ") { "GET" } else { "POST" };
+        let reply = probe::call(&address, method, &question.request);
+        let reply = reply.as_ref().map_err(|error| with_advice(&address, error));
+        step = search.answer(
+            &mut world,
+            question.number,
+            reply.as_ref().map(|reply| *reply).map_err(String::as_str),
+        );
+    }
+}
+
+/// The error, and what to do about it.
+fn with_advice(peer: &Address, error: &io::Error) -> String {
+    use io::ErrorKind;
+    let is_local = matches!(peer, Address::Unix(_));
+    let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+    let advice = if is_local && is(&[ErrorKind::NotFound]) {
+        "is the engine running on this machine, and its socket at this path? In a container it must be mounted there"
+    } else if is_local && is(&[ErrorKind::PermissionDenied]) {
+        "this user may not open the socket: run Entry as a member of its group (mostly docker)"
+    } else if is(&[ErrorKind::ConnectionRefused]) {
+        "nobody listens there: is it running, and is this its port?"
+    } else if is(&[ErrorKind::TimedOut, ErrorKind::WouldBlock]) {
+        "nothing is answered in time: is the address right, and is no firewall in between?"
+    } else if is(&[ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]) {
+        "it closed the connection: does it speak plain HTTP there?"
+    } else if error.to_string().contains("lookup address") {
+        "is the name right, and known to the resolver of this machine?"
+    } else {
+        return error.to_string();
+    };
+    format!("{error}: {advice}")
+}

@@ -1,0 +1,241 @@
+//! Who may enter, and who may stay: the question to the rules before anything else is done, and the same question again
+//! under an open session.
+//!
+//! ```text
+//! begin_opening ──▶ Asking ──▶ locate …            Streaming ──(PING, rules changed)──▶ still allowed?
+//!                     │                                             │
+//!                     └── refused, unavailable ──▶ end ◀── access ended
+//! ```
+//! Rights are looked at with each PING, so they end at most so much later than they should; no other clock runs for
+//! them.
+
+use super::opening::Stage;
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, State};
+use crate::access::{
+    Answer, Grant, Inquiry, Now, Question, Recheck, Right, Step, Token, UnixSeconds, Verdict, tokens,
+};
+use crate::locate::Target;
+use crate::outcome::{Action, Outcome};
+use crate::service::Peer;
+use crate::wire::http::Reply;
+use crate::wire::message::Hello;
+use core::net::IpAddr;
+
+/// Who is in the session, and for how long.
+#[derive(Debug)]
+pub(super) struct Rights {
+    user: Box<str>,
+    address: IpAddr,
+    expires: Option<UnixSeconds>,
+    /// What is asked again; none where there is nothing to ask.
+    again: Option<Box<Again>>,
+}
+
+#[derive(Debug)]
+struct Again {
+    question: Question,
+    at: Millis,
+    /// It is being asked.
+    inquiry: Option<Inquiry>,
+    /// Since when nobody could say.
+    unanswered_since: Option<Millis>,
+}
+
+impl Rights {
+    fn new(cx: &Context<'_>, grant: &Grant, question: Question) -> Rights {
+        let interval = cx.settings.recheck_milliseconds;
+        let token = match (grant.recheck, question.token, interval) {
+            // Nobody keeps a token who does not need it.
+            (Recheck::ByHash, Token::Text(text), _) => Some(Token::Hash(tokens::hash(&text))),
+            (Recheck::ByHash, hash @ Token::Hash(_), _) => Some(hash),
+            (Recheck::ByToken, token, Some(_)) => Some(token),
+            (Recheck::ByToken, _, None) | (Recheck::Never, _, _) => None,
+        };
+        let address = question.address;
+        let again = token.map(|token| {
+            let at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
+            let question = Question { token, ..question };
+            Box::new(Again { question, at, inquiry: None, unanswered_since: None })
+        });
+        Rights { user: grant.user.as_str().into(), address, expires: grant.expires, again }
+    }
+}
+
+impl Session {
+    /// Who is in it, as the access rules named them; empty before they have.
+    pub fn user(&self) -> &str {
+        self.rights().map_or("", |rights| &rights.user)
+    }
+
+    /// Where the client is, once it is let in: behind trusted proxies, what those say.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.rights().map(|rights| rights.address)
+    }
+
+    fn rights(&self) -> Option<&Rights> {
+        match &self.state {
+            State::Opening(state) => state.rights.as_ref(),
+            State::Streaming(state) => Some(&state.stay.rights),
+            State::Settling(state) => Some(&state.stay.rights),
+            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+        }
+    }
+
+    /// Asks who may enter.
+    pub(super) fn ask_access(&mut self, cx: &mut Context<'_>) {
+        let State::Opening(state) = &mut self.state else { return };
+        let Some(question) = &state.question else { return };
+        let (inquiry, step) = cx.rules.begin(question, &mut Now { wall: cx.wall, keys: cx.keys });
+        self.access_step(cx, inquiry, step);
+    }
+
+    /// A service has answered who may enter, or could not be asked.
+    pub(super) fn access_answered(&mut self, cx: &mut Context<'_>, reply: Result<Reply, CallError>) {
+        let State::Opening(state) = &mut self.state else { return };
+        let (Stage::Asking(inquiry), Some(question)) = (&mut state.stage, &state.question) else { return };
+        let answer: Answer = reply.map_err(|CallError(trouble)| trouble);
+        let mut inquiry = *inquiry;
+        let step = inquiry.answer(cx.rules, question, &answer, &mut Now { wall: cx.wall, keys: cx.keys });
+        self.access_step(cx, inquiry, step);
+    }
+
+    fn access_step(&mut self, cx: &mut Context<'_>, inquiry: Inquiry, step: Step) {
+        let State::Opening(state) = &mut self.state else { return };
+        match step {
+            Step::Ask { service, request } => {
+                state.stage = Stage::Asking(inquiry);
+                let peer = Peer::Service(service);
+                cx.effects.push(Effect::Call { peer, call: Call::Access, request });
+            }
+            Step::Decided(Verdict::Allowed(grant)) => self.admit(cx, *grant),
+            Step::Decided(Verdict::Refused(detail)) => self.end(cx, Outcome::Refused { detail }),
+            Step::Decided(Verdict::Unavailable(detail)) => {
+                self.end(cx, Outcome::AccessUnavailable { detail });
+            }
+        }
+    }
+
+    /// Somebody is let in, perhaps to less than was asked for.
+    fn admit(&mut self, cx: &mut Context<'_>, grant: Grant) {
+        let State::Opening(state) = &mut self.state else { return };
+        let Some(question) = state.question.take() else { return };
+        if grant.expires.is_some_and(|expires| cx.wall >= expires) {
+            let detail = "Your access has expired.".to_owned();
+            return self.end(cx, Outcome::Refused { detail });
+        }
+        if let Err(full) = cx.crowd.name(cx.place, &grant.user) {
+            return self.end(cx, Outcome::OverLimit { detail: full.to_string() });
+        }
+        let rights = Rights::new(cx, &grant, question);
+        cx.effects
+            .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: rights.address }));
+        state.rights = Some(rights);
+        state.granted_names = grant.names;
+        state.hello.user = grant.run_as.unwrap_or(std::mem::take(&mut state.hello.user));
+        state.hello.workdir = grant.workdir.unwrap_or(std::mem::take(&mut state.hello.workdir));
+        let Some(container) = grant.container else { return self.locate(cx) };
+        state.target_is_granted = true;
+        state.target = Target::Container(container.clone());
+        match grant.engine.map(|name| cx.engines.named(&name)) {
+            None => self.locate(cx),
+            Some(Some(engine)) => {
+                state.container = container;
+                self.connect_engine(cx, engine);
+            }
+            Some(None) => {
+                let detail = "It names an engine that is not known here.".to_owned();
+                self.end(cx, Outcome::AccessUnavailable { detail });
+            }
+        }
+    }
+
+    /// The rules are others than before: those who are in by a file must still stand in it.
+    pub fn rules_changed(&mut self, cx: &mut Context<'_>) {
+        if let State::Streaming(state) = &mut self.state
+            && let Some(again) = &mut state.stay.rights.again
+            && matches!(again.question.token, Token::Hash(_))
+        {
+            again.at = cx.now;
+            self.check_rights(cx);
+        }
+    }
+
+    /// Rights have an end, and may have been taken away.
+    pub(super) fn check_rights(&mut self, cx: &mut Context<'_>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let rights = &mut state.stay.rights;
+        if rights.expires.is_some_and(|expires| cx.wall >= expires) {
+            let detail = "its time is over.".to_owned();
+            return self.end(cx, Outcome::AccessEnded { detail });
+        }
+        let Some(again) = rights.again.as_mut().filter(|again| cx.now >= again.at && again.inquiry.is_none())
+        else {
+            return;
+        };
+        let (inquiry, step) = cx.rules.begin(&again.question, &mut Now { wall: cx.wall, keys: cx.keys });
+        self.recheck_step(cx, inquiry, step);
+    }
+
+    /// A service has answered whether somebody may stay, or could not be asked.
+    pub(super) fn recheck_answered(&mut self, cx: &mut Context<'_>, reply: Result<Reply, CallError>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let Some(again) = &mut state.stay.rights.again else { return };
+        let Some(mut inquiry) = again.inquiry.take() else { return };
+        let answer: Answer = reply.map_err(|CallError(trouble)| trouble);
+        let mut now = Now { wall: cx.wall, keys: cx.keys };
+        let step = inquiry.answer(cx.rules, &again.question, &answer, &mut now);
+        self.recheck_step(cx, inquiry, step);
+    }
+
+    fn recheck_step(&mut self, cx: &mut Context<'_>, inquiry: Inquiry, step: Step) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let rights = &mut state.stay.rights;
+        let Some(again) = &mut rights.again else { return };
+        let interval = cx.settings.recheck_milliseconds;
+        let ended = match step {
+            Step::Ask { service, request } => {
+                again.inquiry = Some(inquiry);
+                let peer = Peer::Service(service);
+                return cx.effects.push(Effect::Call { peer, call: Call::Access, request });
+            }
+            Step::Decided(Verdict::Allowed(grant)) if *grant.user == *rights.user => {
+                rights.expires = match grant.is_timed {
+                    true => [rights.expires, grant.expires].into_iter().flatten().min(),
+                    false => grant.expires,
+                };
+                again.at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
+                again.unanswered_since = None;
+                return;
+            }
+            Step::Decided(Verdict::Allowed(_)) => "the token is somebody else's now.".to_owned(),
+            Step::Decided(Verdict::Refused(detail)) => detail,
+            Step::Decided(Verdict::Unavailable(detail)) => {
+                let interval = interval.unwrap_or(0);
+                let since = *again.unanswered_since.get_or_insert(cx.now);
+                if cx.now - since < interval {
+                    // With the next PING.
+                    again.at = cx.now;
+                    return;
+                }
+                format!("nobody could say any more whether it lasts. {detail}")
+            }
+        };
+        self.end(cx, Outcome::AccessEnded { detail: ended });
+    }
+}
+
+/// What is asked before anything is done for a client.
+pub(super) fn question(action: Action, hello: &mut Hello, target: &Target, address: IpAddr) -> Question {
+    let right = match action {
+        Action::Attach => Right::Attach,
+        Action::Enter if hello.command.is_empty() => Right::Enter,
+        Action::Enter => Right::Exec,
+    };
+    Question {
+        token: Token::Text(std::mem::take(&mut hello.access_token)),
+        right,
+        target: target.clone(),
+        command: hello.command.clone(),
+        address,
+    }
+}
