@@ -2,10 +2,12 @@
 //!
 //! Everything is asked one after another and with a limit of its own, as a person would: no loop is started.
 
+use crate::access::{self, Now, Rules, Spec, Verdict, jwt};
 use crate::config::{Config, Surroundings, Wish, help, odd_variables, parse};
 use crate::engine::reply::{read_list, read_ping};
 use crate::engine::{Address, Dialect, Engines, request};
 use crate::gateway::probe;
+use crate::gateway::rules::load_rule;
 use crate::locate::{LocateError, Locator, Search, Step, Target, Way, World};
 use crate::service::{Peer, Service};
 use std::ffi::OsString;
@@ -71,6 +73,17 @@ impl Report {
 
 fn check(config: &Config, report: &mut Report) {
     report.tell(&format!("listening on {}", config.listen), listening(config.listen));
+    for spec in &config.access {
+        match spec {
+            Spec::Anonymous => report.note("access", "everybody who can connect may enter"),
+            Spec::Tokens { .. } | Spec::Jwt { .. } | Spec::Webhook(_) | Spec::Lain(_) => {
+                report.tell(
+                    &format!("access by {spec}"),
+                    lets_no_stranger_in(spec, &config.settings.peers.services),
+                );
+            }
+        }
+    }
     if config.demo {
         return report.note("the engine", "is embedded, and starts with the gateway");
     }
@@ -139,6 +152,35 @@ fn lists(engine: &Address, dialect: Dialect) -> Result<String, String> {
     read_list(&reply).map_err(|error| format!("it does not list its containers: {error}"))?;
     let kind = if dialect.podman { "Podman" } else { "Docker" };
     Ok(format!("{kind}, API {}", dialect.version))
+}
+
+/// Asks as somebody does whom nobody knows: that he is refused is the right answer.
+fn lets_no_stranger_in(spec: &Spec, services: &[Service]) -> Result<String, String> {
+    let rules = Rules::new(vec![load_rule(spec)?]);
+    let question = spec.stranger();
+    let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let mut keys = jwt::Fetched::default();
+    let mut now = Now { wall, keys: &mut keys };
+    let (mut inquiry, mut step) = rules.begin(&question, &mut now);
+    loop {
+        let (service, request) = match step {
+            access::Step::Decided(Verdict::Refused(_)) => {
+                return Ok("works, and lets no stranger in".to_owned());
+            }
+            access::Step::Decided(Verdict::Unavailable(trouble)) => return Err(trouble),
+            access::Step::Decided(Verdict::Allowed(_)) => {
+                return Err("it lets in a token that nobody has; only anonymous should do so".to_owned());
+            }
+            access::Step::Ask { service, request } => (service, request),
+        };
+        let Some(service) = services.get(service.index()) else {
+            return Err("nobody is configured there".to_owned());
+        };
+        let method = if request.starts_with(b"GET ") { "GET" } else { "POST" };
+        let reply = probe::call(&service.address, method, &request);
+        let reply = reply.map_err(|error| with_advice(&service.address, &error));
+        step = inquiry.answer(&rules, &question, &reply, &mut now);
+    }
 }
 
 /// Looks for a container that nobody has: that it is not found is the right answer.

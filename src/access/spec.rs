@@ -1,8 +1,13 @@
 //! `--access RULE` as the operator writes it, before files are read: text → value → [`Rule`].
 
 use super::jwt::{self, Claims};
-use super::{Asked, Jwt, Lain, Rule, Tokens, Webhook};
+use super::{Asked, Jwt, Lain, Question, Right, Rule, Token, Tokens, Webhook};
+use crate::locate::Target;
 use crate::service::{Service, ServiceId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use core::net::{IpAddr, Ipv4Addr};
+use std::fmt;
 use std::sync::Arc;
 
 /// What stands before the text of a rule, for people who wrote another.
@@ -111,6 +116,27 @@ impl Spec {
         }
     }
 
+    /// The question of somebody whom nobody knows, such that the rule has to ask all whom it depends on.
+    pub fn stranger(&self) -> Question {
+        let name = || "entry-check".to_owned();
+        let part = |text: &serde_json::Value| URL_SAFE_NO_PAD.encode(text.to_string());
+        let token = match self {
+            Spec::Jwt { claims, .. } => {
+                let header = serde_json::json!({"alg": "RS256", "kid": name()});
+                let claims = serde_json::json!({"iss": claims.issuer, "sub": name()});
+                format!("{}.{}.", part(&header), part(&claims))
+            }
+            Spec::Anonymous | Spec::Tokens { .. } | Spec::Webhook(_) | Spec::Lain(_) => name(),
+        };
+        Question {
+            token: Token::Text(token),
+            right: Right::Enter,
+            target: Target::App { app: name(), proc: name(), instance: String::new() },
+            command: Vec::new(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+
     /// The rule, with the content of [`Spec::file`].
     ///
     /// # Errors
@@ -133,6 +159,21 @@ impl Spec {
             Spec::Webhook(webhook) => Rule::Webhook(webhook.clone()),
             Spec::Lain(lain) => Rule::Lain(lain.clone()),
         })
+    }
+}
+
+/// What the operator wrote, in short.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spec::Anonymous => f.write_str("anonymous"),
+            Spec::Tokens { file } => write!(f, "tokens={file}"),
+            Spec::Jwt { keys: KeySpec::File(file), .. } => write!(f, "jwt=keys={file}"),
+            Spec::Jwt { keys: KeySpec::Secret(file), .. } => write!(f, "jwt=secret={file}"),
+            Spec::Jwt { keys: KeySpec::Service(asked), .. } => write!(f, "jwt=keys={}", asked.service),
+            Spec::Webhook(webhook) => write!(f, "webhook={}", webhook.service.service),
+            Spec::Lain(_) => f.write_str("lain"),
+        }
     }
 }
 

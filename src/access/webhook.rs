@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// The rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    service: Asked,
+    pub(super) service: Asked,
 }
 
 #[derive(Serialize)]

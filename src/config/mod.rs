@@ -201,7 +201,7 @@ pub struct Peers {
     pub engines: Vec<NamedEngine>,
     /// Makes engines of nodes that are not among them.
     pub node_template: Option<NodeTemplate>,
-    /// The services, by their [`ServiceId`].
+    /// The services, by their [`crate::service::ServiceId`].
     pub services: Vec<Service>,
 }
 

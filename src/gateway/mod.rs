@@ -9,7 +9,7 @@ mod endpoint;
 mod listener;
 mod peers;
 pub mod probe;
-mod rules;
+pub mod rules;
 mod server;
 pub mod slab;
 pub mod socket;

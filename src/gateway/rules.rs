@@ -53,7 +53,11 @@ impl SharedRules {
     }
 }
 
-fn load_rule(spec: &Spec) -> Result<Rule, String> {
+/// The rule, with what stands in its file.
+///
+/// # Errors
+/// The file cannot be read, or what is wrong with it; nothing of it is repeated.
+pub fn load_rule(spec: &Spec) -> Result<Rule, String> {
     let Some(path) = spec.file() else { return spec.rule(&[]) };
     let limit = spec.file_bytes_max();
     let mut bytes = Vec::new();

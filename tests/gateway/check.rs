@@ -103,3 +103,39 @@ fn mistakes_are_told_before_anything_is_tried() {
     assert_eq!(status, 0, "{text}");
     assert!(text.contains("note  ENTRY_LISTN: is not an option; if ENTRY_LISTEN is meant"), "{text}");
 }
+
+#[test]
+fn access_is_tried_as_a_stranger_would() {
+    let engine = Fake::unix(usual);
+    let answering = |body: &'static str| {
+        Fake::tcp(move |_, connection| {
+            connection.answer(200, "", body);
+            Then::Answered
+        })
+    };
+    let no = answering(r#"{"allow":false}"#);
+    let yes = answering(r#"{"allow":true,"user":"anybody"}"#);
+    let keys = answering(r#"{"keys":[]}"#);
+    let rubbish = answering("<html>");
+    let directory = Directory::new();
+    let (good, bad) = (directory.file("good.toml"), directory.file("bad.toml"));
+    fs::write(&good, "").unwrap();
+    fs::write(&bad, "\n[[token]]\nuser = 7\n").unwrap();
+    let table = [
+        (format!("tokens={good}"), 0, "works, and lets no stranger in"),
+        (format!("tokens={bad}"), 1, "line 3: write a text in quotes"),
+        ("tokens=/nowhere/tokens.toml".to_owned(), 1, "cannot be read"),
+        (format!("webhook={}", url(&no)), 0, "works, and lets no stranger in"),
+        (format!("webhook={}", url(&yes)), 1, "lets in a token that nobody has"),
+        (format!("webhook={}", url(&rubbish)), 1, "Its answer cannot be read."),
+        ("webhook=http://127.0.0.1:1".to_owned(), 1, "nobody listens there"),
+        (format!("jwt=keys={}/jwks.json,audience=entry,issuer=me", url(&keys)), 0, "works, and lets"),
+        (format!("jwt=keys={}/jwks.json,audience=entry", url(&rubbish)), 1, "no JSON Web Key Set"),
+        ("anonymous".to_owned(), 0, "everybody who can connect may enter"),
+    ];
+    for (rule, expected, words) in table {
+        let arguments = ["--listen", "127.0.0.1:0", "--engine", &engine.url, "--access", &rule];
+        let (status, text) = check(&arguments, &[]);
+        assert!(status == expected && text.contains(words), "{rule}: {text}");
+    }
+}
