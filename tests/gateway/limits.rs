@@ -2,7 +2,10 @@
 
 use crate::client::{Client, hello};
 use crate::raw::{BINARY, Raw, frame, hello_message, plain, upgrade_v1};
-use crate::support::{Serving, eventually, program};
+use crate::support::{Directory, Gateway, Serving, at_rest, eventually, program};
+use entry::config::WantedLimits;
+use entry::demo::{DemoEngine, DemoOptions};
+use entry::wire::message::Hello;
 use std::io::Read as _;
 use std::process::Stdio;
 
@@ -51,6 +54,7 @@ fn one_address_has_so_many_sessions_and_another_has_its_own() {
         "1",
         "--trusted-proxy",
         "127.0.0.0/8",
+        "--allow-anonymous-shells-from-anywhere",
         "--workers",
         "2",
     ]);
@@ -103,17 +107,48 @@ fn when_descriptors_end_those_who_wait_are_told_and_the_others_go_on() {
 }
 
 #[test]
+fn one_user_has_so_many_sessions_and_another_has_his_own() {
+    let directory = Directory::new();
+    let file = directory.file("tokens.toml");
+    let token = |user: &str| {
+        let mut new =
+            program(&["token", "new", "--user", user, "--enter", "*/*", "--exec", "*/*", "--append", &file]);
+        let made = new.output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let (ann, bob) = (token("ann"), token("bob"));
+    let access = format!("tokens={file}");
+    let serving = Serving::start(&["--demo", "--access", &access, "--max-sessions-per-user", "1"]);
+    let enter = |token: &str| {
+        let target = Hello {
+            app: "demo".to_owned(),
+            proc: "shell".to_owned(),
+            container: String::new(),
+            ..hello(&["cat"])
+        };
+        Client::enter(serving.address, Hello { access_token: token.to_owned(), ..target })
+    };
+    let mut first = enter(&ann).opened();
+    let refused = enter(&ann).end();
+    assert_eq!((refused.code, refused.exit_status), (1013, 125), "{refused:?}");
+    assert!(refused.text.contains("as many sessions here as you may (1); try again later"), "{refused:?}");
+    let _other = enter(&bob).opened();
+    echoes(&mut first, "still here\n");
+}
+
+#[test]
 fn all_that_is_held_is_bounded_and_nobody_stands_still() {
     const SILENT: usize = 40;
-    let serving =
-        Serving::start(&["--demo", "--workers", "1", "--max-sessions", "100", "--buffer-memory", "1"]);
-    let mut typing = echoing(&serving);
-    let before = serving.status("VmRSS");
+    let engine = DemoEngine::start(DemoOptions::default()).unwrap();
+    let limits = WantedLimits { sessions: Some(100), buffer_mib: Some(1), ..WantedLimits::default() };
+    let gateway = Gateway::limited(&engine.url(), limits);
+    let mut typing = Client::enter(gateway.address, hello(&["cat"])).opened();
     // Much output for those who do not read it, and much input for those who do not read that.
     let silent: Vec<Client> = (0..SILENT)
         .map(|number| {
             let command: &[&str] = if number % 2 == 0 { &["cat", "/dev/zero"] } else { &["sleep", "1000"] };
-            let client = Client::enter(serving.address, hello(command)).opened();
+            let client = Client::enter(gateway.address, hello(command)).opened();
             client.socket.get_ref().set_nonblocking(true).unwrap();
             let piece = frame(BINARY, &plain(&[b'x'; 16 * 1024]));
             // Until nobody takes more of it.
@@ -122,13 +157,14 @@ fn all_that_is_held_is_bounded_and_nobody_stands_still() {
             client
         })
         .collect();
+    let held = at_rest("what is held", || gateway.held_bytes());
+    // Each of them would hold 64 KiB if there were no cap.
+    assert!((256 * 1024..=1024 * 1024).contains(&held), "{held} bytes for {SILENT}");
     for round in 0..50 {
         echoes(&mut typing, &format!("round {round}\n"));
     }
-    // A mebibyte by its own count; the rest is what the allocator and the engine in the same process need.
-    let grown = serving.status("VmHWM") - before;
-    assert!(grown < 1024 + 4096, "{grown} KiB for {SILENT}");
     drop(silent);
+    eventually("nothing to be held", || gateway.held_bytes() == 0);
     echoes(&mut typing, "to the end\n");
 }
 

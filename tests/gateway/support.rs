@@ -58,11 +58,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// In front of an engine; every container may be entered by name.
     pub(crate) fn before(engine: &str) -> Gateway {
-        Gateway::with(Settings {
-            peers: Peers::one(Address::parse(engine).unwrap()),
-            allow_container: ContainerRule::new(vec!["*".to_owned()]),
-            ..Settings::default()
-        })
+        Gateway::limited(engine, WantedLimits::default())
     }
 
     pub(crate) fn with(settings: Settings) -> Gateway {
@@ -71,8 +67,21 @@ impl Gateway {
 
     /// Which only those enter whom the rules let in.
     pub(crate) fn guarded(settings: Settings, access: Vec<Spec>) -> Gateway {
+        Gateway::start(settings, access, WantedLimits::default())
+    }
+
+    /// In front of an engine, with limits.
+    pub(crate) fn limited(engine: &str, limits: WantedLimits) -> Gateway {
+        let settings = Settings {
+            peers: Peers::one(Address::parse(engine).unwrap()),
+            allow_container: ContainerRule::new(vec!["*".to_owned()]),
+            ..Settings::default()
+        };
+        Gateway::start(settings, vec![Spec::Anonymous], limits)
+    }
+
+    fn start(settings: Settings, access: Vec<Spec>, limits: WantedLimits) -> Gateway {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let limits = WantedLimits::default();
         let config = Config { listen, workers: 1, demo: false, limits, access, settings };
         let server = Server::start(&config).unwrap();
         Gateway { address: server.address(), server: Some(server) }
@@ -80,6 +89,11 @@ impl Gateway {
 
     pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
+    }
+
+    /// What it holds for those who do not take it.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.server().crowd().held_bytes() as u64
     }
 
     /// Ends it as SIGTERM would, and waits for the end.
