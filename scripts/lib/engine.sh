@@ -320,6 +320,8 @@ engine_free_port() {
 
 engine_run() {
   local status=0
+  # Within another engine's CMD: that engine is the second one.
+  [[ ! ${ENTRY_TEST_DOCKERD_PIDFILE:-} ]] || export DOCKER_HOST_2=$DOCKER_HOST
   export DOCKER_HOST=unix://$ENGINE_SOCKET
   export ENTRY_TEST_ENGINE_TCP=tcp://127.0.0.1:$ENGINE_TCP_PORT
   export ENTRY_TEST_ENGINE_KIND=$ENGINE_LABEL

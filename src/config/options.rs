@@ -43,6 +43,16 @@ const ROWS: &[Row] = &[
         },
     ),
     row(
+        "lain",
+        Nothing,
+        "stand in LAIN's place: --engine, --locate and --access by $SWARM_PORT, $LAINLET_PORT and\n\
+         $LAIN_DOMAIN, listening on 0.0.0.0:8022; what other options say counts more",
+        |draft, _| {
+            draft.lain = true;
+            Ok(())
+        },
+    ),
+    row(
         "engine",
         Many("[NAME=]URL"),
         "unix:///path or tcp://host:port; repeatable; with {node} as the host, the engine of\n\
@@ -229,6 +239,7 @@ const ROWS: &[Row] = &[
 #[derive(Default)]
 struct Draft {
     listen: Option<SocketAddr>,
+    lain: bool,
     engines: Vec<NamedEngine>,
     node_template: Option<NodeTemplate>,
     workers: Option<u32>,
@@ -271,6 +282,9 @@ const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 /// Where clients connect when nobody says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8022);
 
+/// Where LAIN's router connects when nobody says otherwise.
+const LAIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8022);
+
 /// Reads the options of a subcommand: its arguments, and what stands in the environment and in a file.
 ///
 /// # Errors
@@ -287,6 +301,9 @@ pub fn parse(
         for given in values.get(row.option.name).into_iter().flatten() {
             (row.note)(&mut draft, &given.text).map_err(|error| format!("{} {error}", given.place))?;
         }
+    }
+    if draft.lain {
+        draft.stand_in_for_lain(surroundings.variable)?;
     }
     draft.finish(surroundings).map(|config| Wish::Do(Box::new(config)))
 }
@@ -337,6 +354,33 @@ pub fn help(subcommand: &str) -> String {
 }
 
 impl Draft {
+    /// What LAIN's environment says, where no option says otherwise.
+    fn stand_in_for_lain(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        let port = |name: &str, option: &str| {
+            let text = variable(name).unwrap_or_default();
+            let port = text.parse().ok().filter(|port: &u16| *port > 0);
+            port.ok_or_else(|| {
+                format!("--lain takes a port from ${name}, and {text:?} is none: set it, or say {option}")
+            })
+        };
+        if self.engines.is_empty() && self.node_template.is_none() && !self.demo {
+            let port = port("SWARM_PORT", "--engine")?;
+            let address = Address::Tcp { host: "swarm.lain".to_owned(), port };
+            self.engines.push(NamedEngine { name: "swarm.lain".to_owned(), address });
+        }
+        if self.ways.is_empty() && !self.demo {
+            let port = port("LAINLET_PORT", "--locate")?;
+            self.ways.push(locate(&format!("lainlet=lainlet.lain:{port}"))?);
+        }
+        if self.access.rules.is_empty() {
+            self.access.rules.push("lain".to_owned());
+        }
+        if self.listen.is_none() && !self.demo {
+            self.listen = Some(LAIN_LISTEN);
+        }
+        Ok(())
+    }
+
     /// What holds where nothing was said, and what does not go together.
     fn finish(self, surroundings: &Surroundings<'_>) -> Result<Config, String> {
         let names_engines = !self.engines.is_empty() || self.node_template.is_some();
@@ -659,6 +703,45 @@ mod tests {
             wrong.unwrap_err(),
             "entry.toml, line 2: workers takes a number from 1 to 1024, not \"0\""
         );
+    }
+
+    #[test]
+    fn lains_environment_is_enough() {
+        let in_lain = |arguments: &[&str], missing: &str| {
+            let variable = |name: &str| {
+                let value = match name {
+                    "LAIN_DOMAIN" => "lain.example",
+                    "LAINLET_PORT" => "9001",
+                    "SWARM_PORT" => "2376",
+                    _ => return None,
+                };
+                (name != missing).then(|| value.to_owned())
+            };
+            let file = |_: &str| Err(io::ErrorKind::NotFound.into());
+            let surroundings = Surroundings { variable: &variable, file: &file };
+            match parse("serve", arguments.iter().map(OsString::from), &surroundings)? {
+                Wish::Do(config) => Ok(*config),
+                Wish::Help => Err("help".to_owned()),
+            }
+        };
+        let config = in_lain(&["--lain", "--access", "lain=sso=none"], "").unwrap();
+        assert_eq!(engine_of(&config), "tcp://swarm.lain:2376");
+        assert_eq!(config.settings.locator, Locator::new(vec![Way::Lainlet(ServiceId(0))]));
+        assert_eq!(config.settings.peers.services[0].to_string(), "http://lainlet.lain:9001");
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8022");
+        assert!(matches!(&config.access[..], [crate::access::Spec::Lain(_)]), "{:?}", config.access);
+        let said =
+            ["--lain", "--access", "lain=sso=none", "--listen", "127.0.0.1:1", "--engine", "unix:///x"];
+        let config = in_lain(&said, "SWARM_PORT").unwrap();
+        assert_eq!(
+            (engine_of(&config).as_str(), config.listen.port()),
+            ("unix:///x", 1),
+            "what is said counts"
+        );
+        for missing in ["SWARM_PORT", "LAINLET_PORT", "LAIN_DOMAIN"] {
+            let error = in_lain(&["--lain"], missing).unwrap_err();
+            assert!(error.contains(&format!("${missing}")), "{error}");
+        }
     }
 
     #[test]
