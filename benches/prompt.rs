@@ -5,7 +5,7 @@
 //! (container `bench` of the image entry-bash is made and removed).
 
 use entry::access::Spec;
-use entry::config::{Config, ContainerRule, Peers, Settings};
+use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::{Address, ExecSpec, WindowSize, reply, request};
 use entry::gateway::Server;
@@ -43,6 +43,7 @@ fn main() {
         workers: 1,
         demo: false,
         tls: Default::default(),
+        limits: WantedLimits::default(),
         access: vec![Spec::Anonymous],
         settings: Settings {
             peers: Peers::one(Address::Unix(socket.clone())),

@@ -20,6 +20,7 @@ pub mod access;
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod crowd;
 pub mod demo;
 pub mod engine;
 pub mod gateway;

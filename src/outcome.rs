@@ -124,6 +124,11 @@ pub enum Outcome {
         /// Who, and what came of it: one sentence.
         detail: String,
     },
+    /// A limit of the gateway is reached.
+    OverLimit {
+        /// Which, and what to do.
+        detail: String,
+    },
 }
 
 /// The colour that LAIN's texts have always had.
@@ -155,6 +160,7 @@ impl Outcome {
             Outcome::AccessUnavailable { .. } => 18,
             Outcome::AccessEnded { .. } => 19,
             Outcome::LocateUnavailable { .. } => 20,
+            Outcome::OverLimit { .. } => 21,
         }
     }
 
@@ -181,6 +187,7 @@ impl Outcome {
             Outcome::AccessUnavailable { .. } => "access_unavailable",
             Outcome::AccessEnded { .. } => "access_ended",
             Outcome::LocateUnavailable { .. } => "locate_unavailable",
+            Outcome::OverLimit { .. } => "over_limit",
         }
     }
 
@@ -197,7 +204,8 @@ impl Outcome {
             Outcome::ContainerPaused => 4423,
             Outcome::EngineUnavailable { .. }
             | Outcome::AccessUnavailable { .. }
-            | Outcome::LocateUnavailable { .. } => 1013,
+            | Outcome::LocateUnavailable { .. }
+            | Outcome::OverLimit { .. } => 1013,
             Outcome::EngineLost { .. } => 4502,
             Outcome::TimedOut { .. } => 4408,
             Outcome::ProtocolError { close_code, .. } => *close_code,
@@ -238,7 +246,8 @@ impl Outcome {
             | Outcome::Bug
             | Outcome::AccessUnavailable { .. }
             | Outcome::AccessEnded { .. }
-            | Outcome::LocateUnavailable { .. } => 125,
+            | Outcome::LocateUnavailable { .. }
+            | Outcome::OverLimit { .. } => 125,
         }
     }
 
@@ -258,6 +267,7 @@ impl Outcome {
             | Outcome::ContainerNotRunning { .. }
             | Outcome::EngineUnavailable { .. }
             | Outcome::LocateUnavailable { .. }
+            | Outcome::OverLimit { .. }
             | Outcome::TimedOut { .. }
             | Outcome::BadRequest { .. } => self.red(cannot),
             Outcome::ContainerStopped { .. }
@@ -295,6 +305,7 @@ impl fmt::Display for Outcome {
             Outcome::ContainerNotFound { detail }
             | Outcome::ContainerNotRunning { detail }
             | Outcome::LocateUnavailable { detail }
+            | Outcome::OverLimit { detail }
             | Outcome::BadRequest { detail }
             | Outcome::Refused { detail } => f.write_str(detail),
             Outcome::ContainerStopped { exit_code, out_of_memory } => {

@@ -33,7 +33,7 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, goal: G
 use Goal::{AtLeast, AtLeastPeer, AtMost, AtMostPeer, Exactly, Told};
 
 /// In the order of the table.
-pub(crate) const ROWS: [Row; 63] = [
+pub(crate) const ROWS: [Row; 65] = [
     row("idle_kib", "memory per idle session, RSS growth", "KiB", AtMost(0.5)),
     row("idle_anonymous_kib", "  of it anonymous", "KiB", Told),
     row("moved_kib", "memory per session after each moved its bytes both ways", "KiB", AtMost(0.5)),
@@ -42,6 +42,8 @@ pub(crate) const ROWS: [Row; 63] = [
     row("idle_machine_kernel_kib", "kernel memory per idle session, all ends on this machine", "KiB", Told),
     row("moved_machine_kernel_kib", "  after each moved its bytes", "KiB", Told),
     row("idle_cpu_percent", "idle CPU with all PINGs", "% of a core", AtMost(0.6)),
+    row("ping_cpu_us", "  CPU per PING", "µs", Told),
+    row("ping_price_us", "  what a bare loop of sends pays the kernel for one", "µs", Told),
     row("empty_cpu_percent", "CPU after all have gone", "% of a core", AtMost(0.05)),
     row("ping_gap_p50_ms", "PING gap p50", "ms", Told),
     row("ping_off_p99_ms", "PING gap, p99 of its distance from 10 s", "ms", AtMost(50.0)),

@@ -12,6 +12,7 @@ mod measure;
 mod options;
 mod pattern;
 mod plot;
+mod price;
 mod report;
 mod rig;
 mod run;
@@ -30,6 +31,7 @@ Usage: loadgen run [OPTIONS] [SCENARIO...]     scenarios, one after another, on 
        loadgen check [OPTIONS]                 a short load: every byte, and all comes back to where it began
        loadgen engine [OPTIONS]                the stand-in Docker Engine alone (see its --help)
        loadgen plot FILE.json... -o FOLDER     curves over the number of sessions, as SVG
+       scripts/loadgen curves -o FOLDER        the runs for them, from 30 sessions to 39,600 in four processes
 
 Exit status: 0 when every byte that came back was right (for check: and all is as it was), 1 otherwise.
 

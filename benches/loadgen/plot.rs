@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Curve = (&'static str, &'static str);
 
 /// File name, title, unit, figures.
-const PLOTS: [(&str, &str, &str, &[Curve]); 4] = [
+const PLOTS: [(&str, &str, &str, &[Curve]); 5] = [
     (
         "memory",
         "Memory per session",
@@ -20,6 +20,7 @@ const PLOTS: [(&str, &str, &str, &[Curve]); 4] = [
     ),
     ("round-trip", "Round trip of a key", "µs", &[("keys_p50_us", "p50"), ("keys_p99_us", "p99")]),
     ("cpu-key", "CPU per key", "µs", &[("keys_cpu_us", "1,000 keys/s")]),
+    ("cpu-ping", "CPU per PING", "µs", &[("ping_cpu_us", "all PINGs")]),
     ("cpu-idle", "CPU while nothing is typed", "% of a core", &[("idle_cpu_percent", "all PINGs")]),
 ];
 

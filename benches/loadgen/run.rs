@@ -143,6 +143,10 @@ fn conduct(
         let bytes = std::fs::metadata(&options.setup.entry)?.len();
         report.add("entry", &Figures::from([("binary_mb".to_owned(), exact(bytes) / 1e6)]));
     }
+    if judged && options.kinds.contains(&Kind::Entry) {
+        let price = crate::price::of_a_send(if options.quick { 2.0 } else { 10.0 })?;
+        report.add("entry", &Figures::from([("ping_price_us".to_owned(), price)]));
+    }
     report.verdict = Some(noise.end());
     if let Some(file) = &options.json {
         std::fs::write(file, format!("{:#}\n", report.json()))?;

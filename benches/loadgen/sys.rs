@@ -34,6 +34,16 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Processor time of this thread so far, in seconds.
+pub(crate) fn thread_cpu_seconds() -> io::Result<f64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a whole timespec that lives through the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })?;
+    let whole = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+    let parts = u32::try_from(time.tv_nsec).map_err(io::Error::other)?;
+    Ok(std::time::Duration::new(whole, parts).as_secs_f64())
+}
+
 /// Closing the socket resets the connection, as if its host had vanished.
 pub(crate) fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

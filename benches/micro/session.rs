@@ -5,6 +5,7 @@ use crate::frames::client_frame;
 use crate::messages;
 use entry::access::{Rule, Rules, jwt};
 use entry::config::{self, Peers, Settings};
+use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Engines};
 use entry::session::{Context, Effect, Lane, Millis, Session, SessionId};
 use entry::wire::message::{Codec, Hello, RequestMessage, RequestType};
@@ -77,6 +78,8 @@ struct Visit {
     session: Session,
     settings: Settings,
     engines: Engines,
+    crowd: Crowd,
+    place: Place,
     rules: Rules,
     keys: jwt::Fetched,
     now: Millis,
@@ -94,6 +97,8 @@ impl Visit {
         let mut visit = Visit {
             session: Session::new(SessionId { boot: 1, number: 1 }, 0, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             engines: settings.peers.table(),
+            crowd: Crowd::default(),
+            place: Place::default(),
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
@@ -162,6 +167,8 @@ impl Visit {
         self.effects.clear();
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut self.place,
             wall: 0,
             rules: &self.rules,
             keys: &mut self.keys,

@@ -128,10 +128,18 @@ pub const TIMERS_PER_TURN: usize = 4;
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when descriptors have run out.
 pub const ACCEPT_REST_MILLISECONDS: u64 = 100;
+/// How often the log is told of connections that could not be accepted.
+pub const REFUSALS_TOLD_MILLISECONDS: u64 = 10_000;
 /// Connections that wait in the kernel for being accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Events that one poll gives.
 pub const EVENTS_PER_POLL: usize = 1024;
+/// Descriptors that sessions leave to the process: files, the log, one engine and what is started with them.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Descriptors of one loop: its poll, waker and listener, a spare one, and its connections for short calls.
+pub const DESCRIPTORS_PER_LOOP: usize = 4 + 4 * CALL_CONNECTIONS_MAX;
+/// What may be held of bytes that wait for somebody who does not take them, over all sessions.
+pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 /// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
 pub const CROWD_SESSIONS_MIN: usize = 512;
 /// How long a shutdown waits for the last words of its sessions.
@@ -284,6 +292,20 @@ pub struct TlsFiles {
     pub authorities: Option<PathBuf>,
 }
 
+/// Limits as far as somebody has set them; what the machine bears is known when the gateway starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WantedLimits {
+    /// Sessions of the process; none for as many as descriptors allow.
+    pub sessions: Option<u32>,
+    /// Sessions of one address.
+    pub per_address: Option<u32>,
+    /// Sessions of one user.
+    pub per_user: Option<u32>,
+    /// What may be held for those who do not take it, in MiB; none for [`BUFFER_BYTES`], or more where the sessions need
+    /// it.
+    pub buffer_mib: Option<u32>,
+}
+
 /// What `entry serve` goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -295,6 +317,8 @@ pub struct Config {
     pub demo: bool,
     /// Where TLS is spoken.
     pub tls: TlsFiles,
+    /// How many may be in, and what may be held for them.
+    pub limits: WantedLimits,
     /// Who may enter: rules in their order.
     pub access: Vec<Spec>,
     /// What sessions go by.

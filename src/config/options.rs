@@ -3,7 +3,9 @@
 
 use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles};
+use super::{
+    Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
+};
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
@@ -236,6 +238,37 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "max-sessions",
+        One("N"),
+        "sessions of this process; more are answered with 503  [what descriptors allow]",
+        |draft, text| {
+            draft.limits.sessions = Some(number(text, 1, 10_000_000)?);
+            Ok(())
+        },
+    ),
+    row("max-sessions-per-address", One("N"), "sessions of one client address  [no limit]", |draft, text| {
+        draft.limits.per_address = Some(number(text, 1, 10_000_000)?);
+        Ok(())
+    }),
+    row(
+        "max-sessions-per-user",
+        One("N"),
+        "sessions of one user, as access names him  [no limit]",
+        |draft, text| {
+            draft.limits.per_user = Some(number(text, 1, 10_000_000)?);
+            Ok(())
+        },
+    ),
+    row(
+        "buffer-memory",
+        One("MIB"),
+        "what may be held for all who do not take it; with less left, less is read at once  [64]",
+        |draft, text| {
+            draft.limits.buffer_mib = Some(number(text, 1, 1_048_576)?);
+            Ok(())
+        },
+    ),
     row("config", One("FILE"), "a TOML file with options, by the names they have here", |_, _| Ok(())),
 ];
 
@@ -258,6 +291,7 @@ struct Draft {
     tls: TlsFiles,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    limits: WantedLimits,
 }
 
 /// An engine, or the engines of nodes.
@@ -457,6 +491,7 @@ impl Draft {
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             demo: self.demo,
+            limits: self.limits,
             access,
             tls,
             settings,

@@ -4,7 +4,7 @@
 use super::{DemoEngine, DemoOptions};
 use crate::access::Spec;
 use crate::client::{self, Gateway, Options, Target};
-use crate::config::{Config, ContainerRule, Peers, Settings, TlsFiles};
+use crate::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::outcome::Action;
@@ -92,6 +92,7 @@ fn run(command: Vec<String>) -> io::Result<u8> {
 /// A gateway in front of the engine, on the usual port or, where that is taken, on a free one.
 fn serve(engine: &DemoEngine) -> io::Result<Server> {
     let mut config = Config {
+        limits: WantedLimits::default(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)),
         workers: 1,
         demo: true,

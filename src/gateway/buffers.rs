@@ -5,6 +5,8 @@ use crate::tls;
 
 /// Buffers that wait to be used again; more are given back to the allocator.
 const POOLED_MAX: usize = 64;
+/// A smaller one is not worth keeping.
+const POOLED_BYTES_MIN: usize = 8 * 1024;
 /// A buffer that has grown beyond this is not kept.
 const POOLED_BYTES_MAX: usize = 256 * 1024;
 
@@ -64,6 +66,13 @@ impl Backlog {
         })
     }
 
+    /// What the bytes take in memory, and what TLS holds beside them.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |remainder| {
+            remainder.bytes.capacity() + remainder.tls.as_ref().map_or(0, |tls| tls.held_bytes())
+        })
+    }
+
     /// There is nothing for the socket.
     pub(super) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|remainder| remainder.bytes.is_empty())
@@ -78,7 +87,13 @@ impl Backlog {
             return;
         }
         let remainder = self.0.get_or_insert_with(|| {
-            Box::new(Remainder { bytes: pool.free.pop().unwrap_or_default(), sent: 0, tls: None })
+            // A few bytes do not hold a buffer that once was large.
+            let pooled = if bytes.len() >= POOLED_BYTES_MIN { pool.free.pop() } else { None };
+            Box::new(Remainder {
+                bytes: pooled.unwrap_or_else(|| Vec::with_capacity(bytes.len())),
+                sent: 0,
+                tls: None,
+            })
         });
         remainder.forget_sent();
         remainder.bytes.extend_from_slice(bytes);
@@ -101,7 +116,7 @@ impl Backlog {
         if remainder.tls.is_none() {
             self.0 = None;
         }
-        if pool.free.len() < POOLED_MAX && (1..=POOLED_BYTES_MAX).contains(&bytes.capacity()) {
+        if pool.free.len() < POOLED_MAX && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&bytes.capacity()) {
             bytes.clear();
             pool.free.push(bytes);
         }
@@ -124,15 +139,19 @@ mod tests {
     #[test]
     fn bytes_leave_in_order_and_the_buffer_goes_back() {
         let (mut pool, mut backlog) = (Pool::default(), Backlog::default());
-        backlog.append(&mut pool, b"hello ");
+        let much = vec![b'-'; POOLED_BYTES_MIN];
+        backlog.append(&mut pool, &much);
         backlog.append(&mut pool, b"world");
-        backlog.consume(&mut pool, 4);
-        assert_eq!((backlog.as_bytes(), backlog.waiting()), (&b"o world"[..], 7));
-        backlog.consume(&mut pool, 7);
+        backlog.consume(&mut pool, much.len() - 1);
+        assert_eq!((backlog.as_bytes(), backlog.waiting()), (&b"-world"[..], 6));
+        backlog.consume(&mut pool, 6);
         assert!(backlog.is_empty() && pool.free.len() == 1);
+        // A few bytes leave the large buffer to those who need one.
         backlog.append(&mut pool, b"again");
-        assert!(pool.free.is_empty());
-        assert_eq!(backlog.as_bytes(), b"again");
+        assert_eq!((backlog.as_bytes(), pool.free.len()), (&b"again"[..], 1));
+        backlog.clear(&mut pool);
+        backlog.append(&mut pool, &much);
+        assert_eq!((backlog.waiting(), pool.free.len()), (much.len(), 0));
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl Counters {
             | Outcome::TimedOut { .. }
             | Outcome::ProtocolError { .. }
             | Outcome::BadRequest { .. }
+            | Outcome::OverLimit { .. }
             | Outcome::ShuttingDown
             | Outcome::Bug => {}
         }

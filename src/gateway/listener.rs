@@ -1,13 +1,23 @@
-//! Accepting, in batches; and resting when descriptors have run out, since trying on would only burn the processor.
+//! Accepting, in batches. When descriptors have run out, whoever waits is told so and sent away, by means of a descriptor
+//! that is kept for it; and accepting rests in between, since trying on would only burn the processor.
 
 use crate::config;
+use crate::crowd::Crowd;
 use crate::session::Millis;
 use crate::sys;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What is said to those for whom there is no descriptor, before anything of theirs is read.
+const NO_DESCRIPTOR: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 78\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\
+    This gateway has no descriptors left; try again later, or at another replica.\n";
 
 /// One loop's listening socket.
 #[derive(Debug)]
@@ -17,19 +27,32 @@ pub(super) struct Listener {
     pub(super) readable: bool,
     /// Do not accept before.
     rest_until: Millis,
+    /// Gives its descriptor to those who are sent away.
+    spare: Option<OwnedFd>,
+    crowd: Arc<Crowd>,
+    /// Who was sent away since the log was last told.
+    sent_away: u64,
+    tell_at: Millis,
 }
 
 impl Listener {
-    pub(super) fn new(registry: &Registry, socket: std::net::TcpListener, token: Token) -> io::Result<Self> {
+    pub(super) fn new(
+        registry: &Registry,
+        socket: std::net::TcpListener,
+        token: Token,
+        crowd: Arc<Crowd>,
+    ) -> io::Result<Self> {
         // What is accepted inherits them from the listener (Linux copies its socket), which saves several calls each.
         let fd = socket.as_fd();
         sys::send_at_once(fd)?;
         sys::notice_vanished_peer(fd, config::KEEPALIVE_IDLE_SECONDS)?;
         sys::give_up_unacknowledged(fd, config::UNACKNOWLEDGED_MILLISECONDS_MAX)?;
         sys::bound_unsent(fd, config::CLIENT_UNSENT_BYTES_MAX)?;
+        let spare = Some(fd.try_clone_to_owned()?);
         let mut socket = TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Listener { socket: Some(socket), readable: false, rest_until: 0 })
+        let socket = Some(socket);
+        Ok(Listener { socket, readable: false, rest_until: 0, spare, crowd, sent_away: 0, tell_at: 0 })
     }
 
     /// The next connection, when there is one, and its peer's address.
@@ -50,10 +73,44 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.rest_until = now + config::ACCEPT_REST_MILLISECONDS;
-                    log::warn!("no connection can be accepted for now: {error}");
+                    self.send_away(&error, now);
                     return None;
                 }
             }
+        }
+    }
+
+    /// There is no descriptor for those who wait; they should not wait for nothing. As many as a turn accepts are told.
+    fn send_away(&mut self, error: &io::Error, now: Millis) {
+        let Some(socket) = &self.socket else { return };
+        // Accepting needs one descriptor.
+        self.spare = None;
+        for _ in 0..config::ACCEPTS_PER_TURN {
+            match socket.accept() {
+                Ok((mut stream, _)) => {
+                    self.sent_away += 1;
+                    self.crowd.refusals().descriptors.fetch_add(1, Ordering::Relaxed);
+                    // It fits into any socket; who is gone already misses nothing. What is not read would make the
+                    // kernel reset the connection, and nobody would hear why.
+                    let _ = stream.write(NO_DESCRIPTOR);
+                    let _ = stream.shutdown(Shutdown::Write);
+                    let _ = stream.read(&mut [0; 4096]);
+                }
+                Err(error) => {
+                    self.readable = error.kind() != io::ErrorKind::WouldBlock;
+                    break;
+                }
+            }
+        }
+        self.spare = socket.as_fd().try_clone_to_owned().ok();
+        if now >= self.tell_at && self.sent_away > 0 {
+            log::warn!(
+                "{} connections were sent away, since none can be accepted: {error}; raise the limit of descriptors \
+                 (ulimit -n, LimitNOFILE=) or permit fewer sessions (--max-sessions)",
+                self.sent_away
+            );
+            self.sent_away = 0;
+            self.tell_at = now + config::REFUSALS_TOLD_MILLISECONDS;
         }
     }
 
@@ -82,11 +139,18 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn what_those_are_told_who_are_sent_away_is_whole() {
+        let text = std::str::from_utf8(NO_DESCRIPTOR).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{}", body.len());
+    }
+
+    #[test]
     fn what_is_accepted_has_the_listener_s_options() {
         let mut poll = Poll::new().unwrap();
         let socket = sys::listen_shared("127.0.0.1:0".parse().unwrap(), 8).unwrap();
         let address = socket.local_addr().unwrap();
-        let mut listener = Listener::new(poll.registry(), socket, Token(0)).unwrap();
+        let mut listener = Listener::new(poll.registry(), socket, Token(0), Arc::default()).unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();

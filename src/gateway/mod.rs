@@ -22,6 +22,7 @@ pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
+use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
 use crate::sys;
@@ -82,6 +83,10 @@ struct Entry {
     engine: Option<Leg>,
     /// When the wheel fires for it.
     armed: Millis,
+    /// Its place among all sessions.
+    place: Place,
+    /// What was last known to be held for it, in bytes.
+    held_bytes: u32,
     /// It is on the list of those that have something to do.
     queued: bool,
 }
@@ -93,6 +98,16 @@ impl Entry {
 
     fn engine_backlog(&self) -> usize {
         self.engine.as_ref().map_or(0, Leg::backlog_bytes)
+    }
+
+    /// What is held for it now: bytes that wait for a socket, and what the session itself keeps.
+    fn count_held(&mut self, crowd: &Crowd) {
+        let legs = [&self.client, &self.engine].into_iter().flatten().map(Leg::held_bytes).sum::<usize>();
+        let now = legs + self.session.held_bytes();
+        if now != self.held_bytes as usize {
+            crowd.hold(self.held_bytes as usize, now);
+            self.held_bytes = u32::try_from(now).unwrap_or(u32::MAX);
+        }
     }
 
     fn reads_client(&self) -> bool {
@@ -141,6 +156,7 @@ struct Gateway {
     began: Instant,
     now: Millis,
     settings: Arc<Settings>,
+    crowd: Arc<Crowd>,
     /// What stays the same in all loops, and what of it this one has taken.
     shared_rules: Arc<SharedRules>,
     rules: Arc<Rules>,
@@ -171,7 +187,7 @@ struct Gateway {
     /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
     /// The most sessions since memory was last given back.
-    crowd: usize,
+    sessions_peak: usize,
     stopping: Arc<AtomicBool>,
     stop_at: Option<Millis>,
 }
@@ -315,11 +331,13 @@ impl Gateway {
         if client_broken {
             self.step(key, Input::ClientClosed);
         }
+        // No more is read than may be held, should the other side take none of it.
+        let share = self.crowd.share_bytes().min(config::READ_BYTES);
         let mut budget = config::TURN_BYTES;
         while budget > 0 {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_client()) else { break };
             let Some(leg) = &mut entry.client else { break };
-            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
                     self.step(key, Input::ClientBytes(count));
@@ -336,7 +354,7 @@ impl Gateway {
         while budget > 0 {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.reads_engine()) else { break };
             let Some(leg) = &mut entry.engine else { break };
-            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..]) {
+            match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
                     self.step(key, Input::EngineBytes(count));
@@ -352,6 +370,7 @@ impl Gateway {
         }
         if let Some(entry) = self.entries.get_mut(key) {
             entry.queued = false;
+            entry.count_held(&self.crowd);
         }
         self.requeue(key);
     }
@@ -374,14 +393,17 @@ impl Gateway {
         if let (Input::Timer, Some(leg)) = (&input, &mut entry.client) {
             leg.mind_resting_peer();
         }
+        let client_backlog = entry.client_backlog();
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut entry.place,
             wall: self.wall,
             rules: &self.rules,
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
-            client_backlog: entry.client_backlog(),
+            client_backlog,
             to_client,
             to_engine,
             scratch: &mut self.text,
@@ -428,6 +450,7 @@ impl Gateway {
         if entry.session.is_gone() {
             self.dying.push(key);
         }
+        entry.count_held(&self.crowd);
         let deadline = entry.session.deadline();
         if deadline < entry.armed {
             entry.armed = deadline;
@@ -485,6 +508,7 @@ impl Gateway {
                 }
             }
             Effect::CloseClient => {
+                self.crowd.leave(&mut entry.place);
                 if let Some(leg) = entry.client.take() {
                     leg.close(&mut self.pool);
                 }
@@ -570,8 +594,10 @@ impl Gateway {
     }
 
     fn free(&mut self, key: Key) {
-        if let Some(entry) = self.entries.remove(key) {
+        if let Some(mut entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
+            self.crowd.leave(&mut entry.place);
+            self.crowd.hold(entry.held_bytes as usize, 0);
             for leg in [entry.client, entry.engine].into_iter().flatten() {
                 leg.close(&mut self.pool);
             }
@@ -582,9 +608,9 @@ impl Gateway {
     /// allocator has to look through all that it has.
     fn return_memory(&mut self) {
         let here = self.entries.len();
-        self.crowd = self.crowd.max(here);
-        if self.crowd - here >= config::CROWD_SESSIONS_MIN && here <= self.crowd / 2 {
-            self.crowd = here;
+        self.sessions_peak = self.sessions_peak.max(here);
+        if self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2 {
+            self.sessions_peak = here;
             self.pool.clear();
             sys::return_freed_memory();
         }
@@ -600,6 +626,8 @@ impl Gateway {
                 client: None,
                 engine: None,
                 armed: Millis::MAX,
+                place: Place::default(),
+                held_bytes: 0,
                 queued: false,
             });
             match self.client_leg(stream, key) {

@@ -10,7 +10,8 @@ use super::slab::Slab;
 use super::timer::Wheel;
 use super::{Counters, Gateway, LISTENER, Lane, WAKER, call_token, probe, wall_clock};
 use crate::access::jwt;
-use crate::config::{self, Config};
+use crate::config::{self, Config, WantedLimits};
+use crate::crowd::{Crowd, Limits};
 use crate::sys;
 use mio::{Poll, Waker};
 use std::collections::VecDeque;
@@ -21,11 +22,51 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// The limits that this machine can bear: descriptors end before memory does, and each session has two.
+///
+/// # Errors
+/// The limits do not go together.
+fn limits(config: &Config) -> io::Result<Limits> {
+    let descriptors = match sys::raise_descriptor_limit() {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => {
+            return Err(io::Error::other(format!("the limit of descriptors is not known: {error}")));
+        }
+    };
+    let own = config::DESCRIPTORS_RESERVED + config.workers * config::DESCRIPTORS_PER_LOOP;
+    let bearable = descriptors.saturating_sub(own) / 2;
+    let WantedLimits { sessions, per_address, per_user, buffer_mib } = config.limits;
+    let wanted = sessions.map_or(bearable, |sessions| sessions as usize);
+    if wanted > bearable {
+        log::warn!(
+            "--max-sessions {wanted} needs {} descriptors, and this process may have {descriptors}; raise that limit \
+             (ulimit -n, LimitNOFILE=)",
+            2 * wanted + own
+        );
+    }
+    let sessions = wanted.min(bearable);
+    log::info!("at most {sessions} sessions, by {descriptors} descriptors");
+    let least = Limits::buffer_bytes_min(sessions);
+    let buffer_bytes = match buffer_mib {
+        Some(mib) if (mib as usize) << 20 < least => {
+            return Err(io::Error::other(format!(
+                "--buffer-memory {mib} is too little for {sessions} sessions, which need {}; give more, or permit fewer \
+                 sessions with --max-sessions",
+                least.div_ceil(1 << 20)
+            )));
+        }
+        Some(mib) => (mib as usize) << 20,
+        None => config::BUFFER_BYTES.max(least),
+    };
+    Ok(Limits { sessions, per_address, per_user, buffer_bytes })
+}
+
 /// A running gateway.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
+    crowd: Arc<Crowd>,
     rules: Arc<SharedRules>,
     counters: Arc<Counters>,
     wakers: Vec<Waker>,
@@ -39,10 +80,7 @@ impl Server {
     /// # Errors
     /// A file of an access rule is broken, the address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
     pub fn start(config: &Config) -> io::Result<Server> {
-        match sys::raise_descriptor_limit() {
-            Ok(limit) => log::info!("{limit} descriptors, so at most {} sessions", limit / 2),
-            Err(error) => log::warn!("the descriptor limit cannot be raised: {error}"),
-        }
+        let crowd = Arc::new(Crowd::new(limits(config)?));
         // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
@@ -56,6 +94,7 @@ impl Server {
         let mut server = Server {
             address: config.listen,
             stopping: Arc::new(AtomicBool::new(false)),
+            crowd,
             rules: rules.clone(),
             counters: Arc::default(),
             wakers: Vec::new(),
@@ -69,7 +108,7 @@ impl Server {
             server.address = socket.local_addr()?;
             let poll = Poll::new()?;
             server.wakers.push(Waker::new(poll.registry(), WAKER)?);
-            let listener = Listener::new(poll.registry(), socket, LISTENER)?;
+            let listener = Listener::new(poll.registry(), socket, LISTENER, server.crowd.clone())?;
             let mut gateway = Gateway {
                 listener,
                 own: own.clone(),
@@ -100,7 +139,8 @@ impl Server {
                 ready: Vec::new(),
                 dying: Vec::new(),
                 fired: Vec::new(),
-                crowd: 0,
+                crowd: server.crowd.clone(),
+                sessions_peak: 0,
                 stopping: server.stopping.clone(),
                 stop_at: None,
             };
@@ -127,6 +167,11 @@ impl Server {
             }
         })?;
         Ok(server)
+    }
+
+    /// Who is in, what is held for them, and who was not let in.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// Where it listens; the port is the true one.

@@ -216,6 +216,11 @@ impl Leg {
         self.backlog.waiting()
     }
 
+    /// What they take in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.backlog.held_bytes()
+    }
+
     /// Bytes wait and the socket may take some.
     pub(super) fn can_flush(&self) -> bool {
         self.writable && !self.backlog.is_empty()

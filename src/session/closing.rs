@@ -391,6 +391,7 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::Bug
         | Outcome::AccessUnavailable { .. }
         | Outcome::AccessEnded { .. }
-        | Outcome::LocateUnavailable { .. } => true,
+        | Outcome::LocateUnavailable { .. }
+        | Outcome::OverLimit { .. } => true,
     }
 }

@@ -2,6 +2,7 @@
 //! one piece is collected. Knows no session.
 
 use crate::config;
+use crate::crowd::{Crowd, SHARE_BYTES_MIN};
 use crate::wire::websocket::{Control, Decoder, Event, ProtocolError};
 use std::ops::Range;
 
@@ -13,6 +14,8 @@ pub(super) enum Arrival {
     /// A whole message that came in pieces.
     Collected(Vec<u8>),
     Ping(Control),
+    /// A message in pieces, for which there is no room.
+    Refused,
     /// The client closes; with the code it gave.
     Close(Option<u16>),
 }
@@ -36,9 +39,16 @@ impl Inbound {
         self.decoder.set_message_bytes_max(config::MESSAGE_BYTES_MAX);
     }
 
+    /// What is held of a message that is not whole, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.pieces.as_ref().map_or(0, |pieces| pieces.capacity())
+    }
+
     /// The next arrival in `buffer[*position..]`, which moves `position` behind it; `None` when all is consumed.
+    /// Messages in pieces are collected where `crowd` has room for them.
     pub(super) fn next(
         &mut self,
+        crowd: &Crowd,
         buffer: &mut [u8],
         position: &mut usize,
     ) -> Result<Option<Arrival>, ProtocolError> {
@@ -61,6 +71,9 @@ impl Inbound {
                         }
                         (pieces, false) => {
                             let mut pieces = pieces.unwrap_or_default();
+                            if pieces.len() + piece.len() > SHARE_BYTES_MIN && crowd.is_short_of_memory() {
+                                return Ok(Some(Arrival::Refused));
+                            }
                             pieces.extend_from_slice(&buffer[piece]);
                             self.pieces = Some(pieces);
                         }

@@ -25,6 +25,7 @@ mod upgrading;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
+use crate::crowd::{Crowd, Full, Place};
 use crate::engine::{Dialect, EngineId, Engines, ExecId};
 use crate::outcome::{Action, Outcome};
 use crate::service::Peer;
@@ -192,6 +193,10 @@ pub struct CallError(pub String);
 pub struct Context<'a> {
     /// The driver's clock, read once a turn.
     pub now: Millis,
+    /// Everybody who is in, and the limits.
+    pub crowd: &'a Crowd,
+    /// This session's place among them; the driver leaves it when the client's leg is closed.
+    pub place: &'a mut Place,
     /// The wall clock, by which rights end; read once a turn.
     pub wall: UnixSeconds,
     /// Who may enter.
@@ -349,6 +354,17 @@ impl Session {
         }
     }
 
+    /// What the session holds beside what waits for its sockets, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let own = match &self.state {
+            State::Upgrading(state) => state.held_bytes(),
+            State::Opening(state) => state.held_bytes(),
+            State::Streaming(state) => state.held_bytes(),
+            State::Greeting(_) | State::Settling(_) | State::Closing(_) | State::Gone => 0,
+        };
+        own + self.inbound.held_bytes()
+    }
+
     /// Bytes of the client arrived in `buffer[range]`; all of them are consumed.
     pub fn client_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
         match &self.state {
@@ -360,7 +376,7 @@ impl Session {
         }
         let mut position = range.start;
         loop {
-            match self.inbound.next(&mut buffer[..range.end], &mut position) {
+            match self.inbound.next(cx.crowd, &mut buffer[..range.end], &mut position) {
                 Ok(None) => return,
                 Ok(Some(Arrival::Message(message))) => self.client_message(cx, buffer, message),
                 Ok(Some(Arrival::Collected(message))) => {
@@ -375,6 +391,10 @@ impl Session {
                     if cx.client_backlog == 0 && !matches!(self.state, State::Closing(_)) {
                         write_frame(&mut cx.to_client.bytes, Opcode::Pong, payload.bytes());
                     }
+                }
+                Ok(Some(Arrival::Refused)) => {
+                    let detail = cx.crowd.refuse(Full::Memory).to_string();
+                    return self.end(cx, Outcome::OverLimit { detail });
                 }
                 Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
                 // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).

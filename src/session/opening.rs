@@ -108,6 +108,10 @@ impl Stage {
 }
 
 impl Opening {
+    pub(super) fn held_bytes(&self) -> usize {
+        self.typed.capacity()
+    }
+
     /// By the client, whose word for it is to be permitted; not by the access service.
     fn is_asked_by_name(&self) -> bool {
         matches!(self.target, Target::Container(_)) && !self.target_is_granted

@@ -123,6 +123,9 @@ impl Session {
             let detail = "Your access has expired.".to_owned();
             return self.end(cx, Outcome::Refused { detail });
         }
+        if let Err(full) = cx.crowd.name(cx.place, &grant.user) {
+            return self.end(cx, Outcome::OverLimit { detail: full.to_string() });
+        }
         let rights = Rights::new(cx, &grant, question);
         cx.effects
             .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: rights.address }));

@@ -111,6 +111,11 @@ impl Streaming {
         Streaming { body, viewer, fresh: false, ..Streaming::exec(stay, false, None, false) }
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.early.as_ref().map_or(0, |early| early.bytes.capacity())
+            + self.held.as_ref().map_or(0, |held| held.bytes.capacity())
+    }
+
     pub(super) fn deadline(&self) -> Millis {
         let held = self.held.as_ref().map_or(Millis::MAX, |held| held.until);
         held.min(self.early.as_ref().map_or(Millis::MAX, |early| early.until))

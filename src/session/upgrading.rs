@@ -2,6 +2,7 @@
 
 use super::{Context, Effect, Event, Millis, Session, State};
 use crate::config::{self, Front};
+use crate::crowd::{Full, SHARE_BYTES_MIN};
 use crate::outcome::{Action, Outcome};
 use crate::wire::forwarded::client_address;
 use crate::wire::http::{self, HttpError, RequestHead, write_response};
@@ -43,6 +44,10 @@ impl Upgrading {
         self.head.drain(..length);
         self.is_proxied = true;
         Ok(true)
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.head.capacity()
     }
 }
 
@@ -89,6 +94,10 @@ impl Session {
         let from = if first { 0 } else { from };
         // A head that comes byte by byte is not parsed byte by byte; but what is no HTTP at all is told at once.
         let whole = ends_head(&state.head[from..]) || state.head.len() > config::HEAD_BYTES_MAX;
+        if !whole && state.head.len() > SHARE_BYTES_MIN && cx.crowd.is_short_of_memory() {
+            let full = cx.crowd.refuse(Full::Memory);
+            return self.answer_full(cx, full);
+        }
         if !first && !whole {
             return;
         }
@@ -121,12 +130,16 @@ impl Session {
                 self.linger(cx);
             }
             Route::Upgrade { action, codec, key, hello } => {
+                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
+                match cx.crowd.enter(address) {
+                    Ok(place) => *cx.place = place,
+                    Err(full) => return self.answer_full(cx, full),
+                }
                 let protocol = (codec == Codec::V1).then_some(ENTRY_V1);
                 write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
                 self.action = action;
                 self.codec = codec;
                 self.next_ping = config::first_ping_at(cx.now, self.id.number);
-                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 let cookie = cx.settings.front.token_cookie.as_deref();
                 let token = cookie.and_then(|name| cookie_value(&parsed, name)).map(CookieToken);
                 let visitor = Visitor { address, token };
@@ -145,6 +158,11 @@ impl Session {
                 self.client_bytes(cx, &mut rest, 0..length);
             }
         }
+    }
+
+    /// There is no room; somebody else goes before long.
+    fn answer_full(&mut self, cx: &mut Context<'_>, full: Full) {
+        self.answer_http(cx, 503, &[("Retry-After", "5")], &format!("{full}\n"));
     }
 
     /// Who should have been named first was not: nothing is answered, since nobody knows to whom.

@@ -209,8 +209,7 @@ impl Session {
     }
 
     /// The bytes of its buffers, used or not.
-    #[cfg(test)]
-    pub(super) fn buffers(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         self.pending.capacity() + self.early.capacity()
     }
 

@@ -17,6 +17,7 @@ mod engines;
 mod fake;
 mod flow;
 mod http;
+mod limits;
 mod locate;
 mod raw;
 mod rules;

@@ -1,7 +1,7 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
 use entry::access::Spec;
-use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles};
+use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
@@ -72,16 +72,22 @@ impl Gateway {
 
     /// Which only those enter whom the rules let in.
     pub(crate) fn guarded(settings: Settings, access: Vec<Spec>) -> Gateway {
-        Gateway::of(settings, access, TlsFiles::default()).unwrap()
+        Gateway::of(settings, access, WantedLimits::default(), TlsFiles::default()).unwrap()
+    }
+
+    /// In front of an engine, with limits.
+    pub(crate) fn limited(engine: &str, limits: WantedLimits) -> Gateway {
+        let (settings, access) = (Gateway::settings(engine), vec![Spec::Anonymous]);
+        Gateway::of(settings, access, limits, TlsFiles::default()).unwrap()
     }
 
     pub(crate) fn start(settings: Settings, tls: TlsFiles) -> io::Result<Gateway> {
-        Gateway::of(settings, vec![Spec::Anonymous], tls)
+        Gateway::of(settings, vec![Spec::Anonymous], WantedLimits::default(), tls)
     }
 
-    fn of(settings: Settings, access: Vec<Spec>, tls: TlsFiles) -> io::Result<Gateway> {
+    fn of(settings: Settings, access: Vec<Spec>, limits: WantedLimits, tls: TlsFiles) -> io::Result<Gateway> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, tls, access, settings };
+        let config = Config { listen, workers: 1, demo: false, limits, tls, access, settings };
         let server = Server::start(&config)?;
         Ok(Gateway { address: server.address(), server: Some(server) })
     }
@@ -97,6 +103,11 @@ impl Gateway {
 
     pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
+    }
+
+    /// What it holds for those who do not take it.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.server().crowd().held_bytes() as u64
     }
 
     /// Ends it as SIGTERM would, and waits for the end.
@@ -175,9 +186,15 @@ pub(crate) struct Serving {
 impl Serving {
     /// On a free port, and with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Serving {
-        let directory = Directory::new();
         let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).envs(directory.environment()).spawn().unwrap();
+        command.args(arguments);
+        Serving::of(command)
+    }
+
+    /// Of a command that comes to the same, and whose standard error is a pipe.
+    pub(crate) fn of(mut command: Command) -> Serving {
+        let directory = Directory::new();
+        let mut child = command.envs(directory.environment()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, written) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         thread::spawn(move || {

@@ -267,7 +267,8 @@ fn outcomes() -> Vec<Outcome> {
             Outcome::Bug => vec![Outcome::AccessUnavailable { detail: detail() }],
             Outcome::AccessUnavailable { .. } => vec![Outcome::AccessEnded { detail: detail() }],
             Outcome::AccessEnded { .. } => vec![Outcome::LocateUnavailable { detail: detail() }],
-            Outcome::LocateUnavailable { .. } => break,
+            Outcome::LocateUnavailable { .. } => vec![Outcome::OverLimit { detail: detail() }],
+            Outcome::OverLimit { .. } => break,
         };
         outcomes.extend(next);
     }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entry::access::{Rule, Rules, UnixSeconds, jwt};
 use entry::config::{self, Peers, Settings};
+use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
 use entry::outcome::Outcome;
 use entry::service::Peer;
@@ -139,6 +140,8 @@ pub(crate) struct Visit {
     pub(crate) admitted: Vec<String>,
     pub(crate) bad_proxy_headers: usize,
     pub(crate) engines: Engines,
+    pub(crate) crowd: Crowd,
+    pub(crate) place: Place,
     pub(crate) now: Millis,
     pub(crate) speaks: Speaks,
     pub(crate) pace: Pace,
@@ -176,6 +179,8 @@ impl Visit {
         Visit {
             session: Session::new(id, 1_000_000, PEER),
             engines: settings.peers.table(),
+            crowd: Crowd::default(),
+            place: Place::default(),
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
@@ -210,6 +215,8 @@ impl Visit {
         let (mut to_client, mut to_engine, mut effects) = (Lane::default(), Lane::default(), Vec::new());
         let mut cx = Context {
             now: self.now,
+            crowd: &self.crowd,
+            place: &mut self.place,
             wall: self.wall,
             rules: &self.rules,
             keys: &mut self.keys,

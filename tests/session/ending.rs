@@ -4,10 +4,12 @@ use crate::driver::{
     ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, upgraded,
 };
 use entry::config;
+use entry::crowd::{Crowd, Limits};
 use entry::outcome::{Outcome, StartFault};
 use entry::session::Call;
 use entry::wire::message::Hello;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 fn terminal() -> Hello {
     Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
@@ -491,5 +493,33 @@ fn a_bug_is_told_and_leaves_nothing_behind() {
         head.fail();
         assert!(head.client_closed);
         head.is_over();
+    }
+}
+
+#[test]
+fn messages_in_pieces_end_where_memory_does() {
+    // A fragment that is not the last one (RFC 6455, 5.4), with a mask of zeros.
+    let fragment = |bytes: usize| {
+        let length = u16::try_from(bytes).unwrap().to_be_bytes();
+        [&[0x02, 0x80 | 126][..], &length, &[0; 4], &vec![b'x'; bytes]].concat()
+    };
+    for short in [false, true] {
+        let mut visit = Visit::open(Speaks::V1, Kind::Docker51, command());
+        let limits = Limits { sessions: 1, buffer_bytes: Limits::buffer_bytes_min(1), ..Limits::default() };
+        visit.crowd = if short { Crowd::new(limits) } else { Crowd::default() };
+        // What is reserved for each session holds a small one in any case.
+        visit.client(&fragment(1000));
+        assert_eq!(visit.outcomes, []);
+        assert!(visit.session.held_bytes() >= 1000);
+        visit.client(&[&[0x00][..], &fragment(1000)[1..]].concat());
+        if short {
+            assert!(
+                matches!(&visit.outcomes[..], [Outcome::OverLimit { detail }] if detail.contains("try again later"))
+            );
+            assert_eq!(visit.crowd.refusals().memory.load(Ordering::Relaxed), 1);
+            visit.reaps();
+        } else {
+            assert_eq!(visit.outcomes, []);
+        }
     }
 }

@@ -212,7 +212,12 @@ impl<'a> Field<'a> {
         self.rest(seconds)?;
         let elapsed = exact(self.driver.now() - begin) / 1e9;
         if self.watches() {
-            self.note("idle_cpu_percent", 100.0 * (self.contender.watched.cpu_seconds() - cpu) / elapsed);
+            let busy = self.contender.watched.cpu_seconds() - cpu;
+            self.note("idle_cpu_percent", 100.0 * busy / elapsed);
+            if !self.contender.kind.copies() {
+                let pings = exact(self.echoes.len() as u64) * elapsed / 10.0;
+                self.note("ping_cpu_us", 1e6 * busy / pings);
+            }
         }
         let gaps = std::mem::take(&mut self.driver.tally.ping_gaps);
         let off: Vec<u64> = gaps.iter().map(|gap| gap.abs_diff(10 * SECOND)).collect();
