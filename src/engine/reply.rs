@@ -27,6 +27,7 @@ pub fn read_ping(reply: &Reply) -> Result<Dialect, EngineError> {
     accepted(reply, Subject::Engine).map_err(|mut error| {
         // What Go's HTTP server answers at the port of TLS, before the engine itself hears anything.
         if error.text.contains("HTTP request to an HTTPS server") {
+            error.kind = Fault::Unreadable;
             error.text = "it speaks TLS there, and was addressed without: name the directory of its certificates with \
                           --engine-cert-path (or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH)"
                 .to_owned();

@@ -143,8 +143,11 @@ fn tell_alert(f: &mut fmt::Formatter<'_>, alert: AlertDescription) -> fmt::Resul
         AlertDescription::CertificateRequired => {
             f.write_str("it demands a client certificate, and was given none")
         }
-        AlertDescription::BadCertificate
-        | AlertDescription::UnknownCA
+        // Servers of older Go say so for every reason.
+        AlertDescription::BadCertificate => f.write_str(
+            "it does not accept the certificate that it was given, or wants one and was given none (bad_certificate)",
+        ),
+        AlertDescription::UnknownCA
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::DecryptError

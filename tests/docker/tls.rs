@@ -138,7 +138,7 @@ fn an_engine_that_asks_who_calls() {
     assert_eq!(entered, (7, "through\n".to_owned(), String::new()));
 
     for (client, words) in [
-        (None, "it demands a client certificate, and was given none"),
+        (None, "was given none"),
         (Some((&authority, "expired")), "certificate"),
         (Some((&theirs, "stranger")), "it does not accept the certificate that it was given"),
     ] {
