@@ -42,6 +42,7 @@ fn main() {
         listen: ([127, 0, 0, 1], 0).into(),
         workers: 1,
         demo: false,
+        tls: Default::default(),
         limits: WantedLimits::default(),
         access: vec![Spec::Anonymous],
         settings: Settings {

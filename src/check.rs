@@ -6,10 +6,12 @@ use crate::access::{self, Now, Rules, Spec, Verdict, jwt};
 use crate::config::{Config, Surroundings, Wish, help, odd_variables, parse};
 use crate::engine::reply::{read_list, read_ping};
 use crate::engine::{Address, Dialect, Engines, request};
+use crate::gateway::certificates::{Connectors, Own};
 use crate::gateway::probe;
 use crate::gateway::rules::load_rule;
 use crate::locate::{LocateError, Locator, Search, Step, Target, Way, World};
 use crate::service::{Peer, Service};
+use crate::tls::Connector;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -73,13 +75,25 @@ impl Report {
 
 fn check(config: &Config, report: &mut Report) {
     report.tell(&format!("listening on {}", config.listen), listening(config.listen));
+    if config.tls.own.is_some() {
+        let read = Own::read(&config.tls);
+        report
+            .tell("TLS for clients", read.map(|_| "the certificate and its key belong together".to_owned()));
+    }
+    let connectors = match Connectors::read(&config.tls, &config.settings.peers) {
+        Ok(connectors) => connectors,
+        Err(why) => {
+            report.tell("the files for TLS", Err(why));
+            Connectors::default()
+        }
+    };
     for spec in &config.access {
         match spec {
             Spec::Anonymous => report.note("access", "everybody who can connect may enter"),
             Spec::Tokens { .. } | Spec::Jwt { .. } | Spec::Webhook(_) | Spec::Lain(_) => {
                 report.tell(
                     &format!("access by {spec}"),
-                    lets_no_stranger_in(spec, &config.settings.peers.services),
+                    lets_no_stranger_in(spec, &config.settings.peers.services, &connectors),
                 );
             }
         }
@@ -94,11 +108,14 @@ fn check(config: &Config, report: &mut Report) {
             true => format!("the engine {}", engine.address),
             false => format!("the engine {} ({})", engine.name, engine.address),
         };
-        let found = speaks(&engine.address);
+        let found = speaks(&engine.address, connectors.engines.as_ref());
         if let Ok(dialect) = found {
             engines.learn(id, dialect);
         }
-        report.tell(&what, found.and_then(|dialect| lists(&engine.address, dialect)));
+        report.tell(
+            &what,
+            found.and_then(|dialect| lists(&engine.address, connectors.engines.as_ref(), dialect)),
+        );
     }
     if let Some(template) = &peers.node_template {
         report.note(&format!("the engines {template}"), "are tried when a container is on their node");
@@ -113,7 +130,7 @@ fn check(config: &Config, report: &mut Report) {
                 None => continue,
             },
         };
-        report.tell(&what, finds_nothing(way, &peers.services, &mut engines));
+        report.tell(&what, finds_nothing(way, &peers.services, &mut engines, &connectors));
     }
 }
 
@@ -125,7 +142,7 @@ fn listening(address: SocketAddr) -> Result<String, String> {
     };
     let peer = Address::Tcp { host: address.ip().to_string(), port: address.port() };
     let ping = b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    match (error.kind(), probe::call(&peer, "GET", ping)) {
+    match (error.kind(), probe::call(&peer, None, "GET", ping)) {
         (io::ErrorKind::AddrInUse, Ok(reply)) if reply.body == b"pong\n" => {
             Ok("a gateway does so already".to_owned())
         }
@@ -140,22 +157,24 @@ fn listening(address: SocketAddr) -> Result<String, String> {
     }
 }
 
-fn speaks(engine: &Address) -> Result<Dialect, String> {
-    let reply = probe::call(engine, "GET", &request::ping()).map_err(|error| with_advice(engine, &error))?;
+fn speaks(engine: &Address, connector: Option<&Connector>) -> Result<Dialect, String> {
+    let reply = probe::call(engine, connector, "GET", &request::ping())
+        .map_err(|error| with_advice(engine, &error))?;
     read_ping(&reply).map_err(|error| error.to_string())
 }
 
 /// Proxies before an engine's socket may answer a ping and nothing else.
-fn lists(engine: &Address, dialect: Dialect) -> Result<String, String> {
+fn lists(engine: &Address, connector: Option<&Connector>, dialect: Dialect) -> Result<String, String> {
     let question = request::list_containers(&dialect, &[("entry.check", "")]);
-    let reply = probe::call(engine, "GET", &question).map_err(|error| with_advice(engine, &error))?;
+    let reply =
+        probe::call(engine, connector, "GET", &question).map_err(|error| with_advice(engine, &error))?;
     read_list(&reply).map_err(|error| format!("it does not list its containers: {error}"))?;
     let kind = if dialect.podman { "Podman" } else { "Docker" };
     Ok(format!("{kind}, API {}", dialect.version))
 }
 
 /// Asks as somebody does whom nobody knows: that he is refused is the right answer.
-fn lets_no_stranger_in(spec: &Spec, services: &[Service]) -> Result<String, String> {
+fn lets_no_stranger_in(spec: &Spec, services: &[Service], connectors: &Connectors) -> Result<String, String> {
     let rules = Rules::new(vec![load_rule(spec)?]);
     let question = spec.stranger();
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
@@ -177,14 +196,19 @@ fn lets_no_stranger_in(spec: &Spec, services: &[Service]) -> Result<String, Stri
             return Err("nobody is configured there".to_owned());
         };
         let method = if request.starts_with(b"GET ") { "GET" } else { "POST" };
-        let reply = probe::call(&service.address, method, &request);
+        let reply = probe::call(&service.address, connectors.services.as_ref(), method, &request);
         let reply = reply.map_err(|error| with_advice(&service.address, &error));
         step = inquiry.answer(&rules, &question, &reply, &mut now);
     }
 }
 
 /// Looks for a container that nobody has: that it is not found is the right answer.
-fn finds_nothing(way: &Way, services: &[Service], engines: &mut Engines) -> Result<String, String> {
+fn finds_nothing(
+    way: &Way,
+    services: &[Service],
+    engines: &mut Engines,
+    connectors: &Connectors,
+) -> Result<String, String> {
     let name = || "entry-check".to_owned();
     let target = Target::App { app: name(), proc: name(), instance: "1".to_owned() };
     let locator = Locator::new(vec![way.clone()]);
@@ -210,7 +234,11 @@ fn finds_nothing(way: &Way, services: &[Service], engines: &mut Engines) -> Resu
         };
         let Some(address) = address.cloned() else { return Err("nobody is configured there".to_owned()) };
         let method = if question.request.starts_with(b"GET ") { "GET" } else { "POST" };
-        let reply = probe::call(&address, method, &question.request);
+        let connector = match question.peer {
+            Peer::Engine(_) => &connectors.engines,
+            Peer::Service(_) => &connectors.services,
+        };
+        let reply = probe::call(&address, connector.as_ref(), method, &question.request);
         let reply = reply.as_ref().map_err(|error| with_advice(&address, error));
         step = search.answer(
             &mut world,

@@ -2,13 +2,12 @@
 //!
 //! The head is written and read here, by hand; tungstenite takes over behind it.
 
-use super::channel::Channel;
 use super::gateway::Gateway;
 use super::options::{Options, Protocol, Target, Timeouts};
 use super::text;
 use crate::outcome::Action;
 use crate::sys;
-use crate::tls::{Connector, Fault, Trust};
+use crate::tls::{Channel, Connector, Fault, Trust};
 use crate::wire::message::ENTRY_V1;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

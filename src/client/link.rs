@@ -1,7 +1,7 @@
 //! The WebSocket to the gateway: messages out and in, without ever waiting.
 
-use super::channel::Channel;
 use super::handshake::{Spoken, Upgraded};
+use crate::tls::Channel;
 use crate::wire::message::{Hello, RequestMessage, RequestType, ResponseMessage};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};

@@ -10,7 +10,6 @@
 //! [`crate::sys`].
 
 mod arguments;
-mod channel;
 mod ending;
 mod escape;
 mod gateway;

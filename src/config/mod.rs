@@ -23,6 +23,7 @@ use crate::locate::Locator;
 use crate::service::Service;
 use crate::wire::forwarded::Network;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 // What a client may take: time.
 
@@ -212,6 +213,16 @@ impl Peers {
         Peers { engines: vec![engine], ..Peers::default() }
     }
 
+    /// The same with TLS to the engines that are reached over TCP, as Docker's own client understands
+    /// `DOCKER_TLS_VERIFY`.
+    pub fn verified(mut self) -> Peers {
+        for engine in &mut self.engines {
+            engine.address = engine.address.clone().over_tls();
+        }
+        self.node_template = self.node_template.map(NodeTemplate::over_tls);
+        self
+    }
+
     /// The table of engines for one loop.
     pub fn table(&self) -> Engines {
         Engines::new(&self.engines, self.node_template.clone())
@@ -269,6 +280,18 @@ impl Default for Settings {
     }
 }
 
+/// Files of certificates and keys, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsFiles {
+    /// The gateway's own certificate and its key: TLS is spoken to clients.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// A directory with ca.pem for engines that speak TLS, and cert.pem and key.pem for those that ask who calls.
+    pub engines: Option<PathBuf>,
+    /// The authorities that are trusted to know services, and engines where there is no directory for them; those of
+    /// this machine where there is none.
+    pub authorities: Option<PathBuf>,
+}
+
 /// Limits as far as somebody has set them; what the machine bears is known when the gateway starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WantedLimits {
@@ -292,6 +315,8 @@ pub struct Config {
     pub workers: usize,
     /// With the embedded engine in place of a real one.
     pub demo: bool,
+    /// Where TLS is spoken.
+    pub tls: TlsFiles,
     /// How many may be in, and what may be held for them.
     pub limits: WantedLimits,
     /// Who may enter: rules in their order.

@@ -3,13 +3,16 @@
 
 use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, WantedLimits};
+use super::{
+    Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
+};
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// One row of the table.
 struct Row {
@@ -55,8 +58,9 @@ const ROWS: &[Row] = &[
     row(
         "engine",
         Many("[NAME=]URL"),
-        "unix:///path or tcp://host:port; repeatable; with {node} as the host, the engine of\n\
-         whichever node a container is on  [$DOCKER_HOST or unix:///var/run/docker.sock]",
+        "unix:///path, tcp://host:port, or https://host:port over TLS; repeatable; with {node} as\n\
+         the host, the engine of whichever node a container is on\n\
+         [$DOCKER_HOST or unix:///var/run/docker.sock]",
         |draft, text| match engine(text)? {
             EngineWish::Named(engine) => {
                 draft.engines.push(engine);
@@ -68,6 +72,39 @@ const ROWS: &[Row] = &[
             },
         },
     ),
+    row(
+        "engine-cert-path",
+        One("DIR"),
+        "speak TLS to engines at tcp://, which DIR/ca.pem knows; cert.pem and key.pem say who\n\
+         calls  [$DOCKER_CERT_PATH or ~/.docker where $DOCKER_TLS_VERIFY is set, else plain TCP]",
+        |draft, text| {
+            draft.tls.engines = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "ca",
+        One("FILE"),
+        "trust the authorities in FILE (PEM) to know services at https://  [those of this machine]",
+        |draft, text| {
+            draft.tls.authorities = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "tls-cert",
+        One("FILE"),
+        "speak TLS to clients, with the certificate in FILE (PEM), behind it what leads to its\n\
+         authority; read again at SIGHUP, as its key is  [plain TCP]",
+        |draft, text| {
+            draft.certificate = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    row("tls-key", One("FILE"), "the private key of --tls-cert (PEM)", |draft, text| {
+        draft.key = Some(path(text)?);
+        Ok(())
+    }),
     row("workers", One("N"), "event loops, each on its own thread  [one per core]", |draft, text| {
         draft.workers = Some(number(text, 1, 1024)?);
         Ok(())
@@ -251,6 +288,9 @@ struct Draft {
     front: Front,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
+    tls: TlsFiles,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
     limits: WantedLimits,
 }
 
@@ -383,6 +423,11 @@ impl Draft {
 
     /// What holds where nothing was said, and what does not go together.
     fn finish(self, surroundings: &Surroundings<'_>) -> Result<Config, String> {
+        if self.certificate.is_some() && self.front.proxy_protocol {
+            let text = "--tls-cert does not go with --proxy-protocol: a balancer's header stands before TLS begins. Let \
+                        the balancer speak TLS, or leave --proxy-protocol away";
+            return Err(text.to_owned());
+        }
         let names_engines = !self.engines.is_empty() || self.node_template.is_some();
         if self.demo && names_engines {
             return Err("--demo brings its own engine: leave --engine away".to_owned());
@@ -418,6 +463,17 @@ impl Draft {
             patterns => patterns,
         };
         settings.allow_container = ContainerRule::new(patterns);
+        let tls = TlsFiles {
+            own: own_files(self.certificate, self.key)?,
+            engines: match self.tls.engines {
+                None if !self.demo => docker_cert_path(surroundings)?,
+                engines => engines,
+            },
+            ..self.tls
+        };
+        if tls.engines.is_some() {
+            settings.peers = settings.peers.verified();
+        }
         if let Some(lines) = self.attach_tail_lines {
             settings.attach_tail_lines = lines;
         }
@@ -437,6 +493,7 @@ impl Draft {
             demo: self.demo,
             limits: self.limits,
             access,
+            tls,
             settings,
         })
     }
@@ -446,6 +503,38 @@ fn default_engine(surroundings: &Surroundings<'_>) -> Result<Address, String> {
     let docker_host = (surroundings.variable)("DOCKER_HOST").filter(|host| !host.is_empty());
     let url = docker_host.as_deref().unwrap_or(DEFAULT_ENGINE);
     address(url).map_err(|error| format!("DOCKER_HOST {error}"))
+}
+
+fn own_files(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(PathBuf, PathBuf)>, String> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("--tls-cert needs its --tls-key".to_owned()),
+        (None, Some(_)) => Err("--tls-key needs its --tls-cert".to_owned()),
+    }
+}
+
+/// Where Docker's own client has its certificates, when it is told to go by them.
+fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, String> {
+    let variable = |name| (surroundings.variable)(name).filter(|value: &String| !value.is_empty());
+    if variable("DOCKER_TLS_VERIFY").is_none() {
+        return Ok(None);
+    }
+    match (variable("DOCKER_CERT_PATH"), variable("HOME")) {
+        (Some(directory), _) => Ok(Some(directory.into())),
+        (None, Some(home)) => Ok(Some(PathBuf::from(home).join(".docker"))),
+        (None, None) => {
+            let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
+            Err(why.to_owned())
+        }
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("takes a path".to_owned()) } else { Ok(text.into()) }
 }
 
 fn address(url: &str) -> Result<Address, String> {
@@ -590,8 +679,41 @@ mod tests {
     }
 
     #[test]
+    fn tls() {
+        let config = parsed(&["--tls-cert", "c.pem", "--tls-key=k.pem", "--ca", "ca.pem"]).unwrap();
+        let own = Some(("c.pem".into(), "k.pem".into()));
+        assert_eq!(config.tls, TlsFiles { own, engines: None, authorities: Some("ca.pem".into()) });
+        assert_eq!(engine_of(&config), "tcp://10.0.0.1:2375");
+        let config = parsed(&["--engine-cert-path", "d", "--engine", "tcp://h:2376"]).unwrap();
+        assert_eq!((engine_of(&config).as_str(), config.tls.engines), ("https://h:2376", Some("d".into())));
+
+        let docker = |names: &'static [(&str, &str)]| {
+            let variable = |name: &str| {
+                names.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            let surroundings =
+                Surroundings { variable: &variable, file: &|_| Err(io::ErrorKind::NotFound.into()) };
+            match parse("serve", [], &surroundings)? {
+                Wish::Do(config) => Ok((engine_of(&config), config.tls.engines)),
+                Wish::Help => Err("help".to_owned()),
+            }
+        };
+        const HOST: (&str, &str) = ("DOCKER_HOST", "tcp://h:2376");
+        const ON: (&str, &str) = ("DOCKER_TLS_VERIFY", "1");
+        const OFF: (&str, &str) = ("DOCKER_TLS_VERIFY", "");
+        const PATH: (&str, &str) = ("DOCKER_CERT_PATH", "/d");
+        const HOME: (&str, &str) = ("HOME", "/home/me");
+        let sealed = |path: &str| Ok(("https://h:2376".to_owned(), Some(path.into())));
+        assert_eq!(docker(&[HOST, ON, PATH, HOME]), sealed("/d"));
+        assert_eq!(docker(&[HOST, ON, HOME]), sealed("/home/me/.docker"));
+        assert!(docker(&[HOST, ON]).is_err_and(|why| why.contains("DOCKER_CERT_PATH")));
+        assert_eq!(docker(&[HOST, OFF, PATH]), Ok(("tcp://h:2376".to_owned(), None)));
+        assert_eq!(docker(&[ON, PATH]).unwrap().0, "unix:///var/run/docker.sock");
+    }
+
+    #[test]
     fn mistakes_say_what_to_do() {
-        let table: [(&[&str], &str); 31] = [
+        let table: [(&[&str], &str); 35] = [
             (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
             (
                 &["--listen", "0.0.0.0:8022", "--access", "anonymous"],
@@ -628,6 +750,10 @@ mod tests {
             (&["--locate", "webhook=ftp://x/"], "starts with http://"),
             (&["--locate", "lainlet=:80"], "host's name"),
             (&["--allow-container", "a b"], "container's name"),
+            (&["--tls-cert", "a.pem"], "--tls-cert needs its --tls-key"),
+            (&["--tls-key", "a.pem"], "--tls-key needs its --tls-cert"),
+            (&["--proxy-protocol", "--tls-cert", "a.pem"], "does not go with --proxy-protocol"),
+            (&["--ca", ""], "--ca takes a path"),
             (&["--frob"], "entry serve --help"),
         ];
         for (arguments, words) in table {

@@ -30,6 +30,13 @@ pub enum Address {
         /// Never 0.
         port: u16,
     },
+    /// A host over TLS, whose certificate is for this name.
+    Tls {
+        /// As with [`Address::Tcp`].
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
 }
 
 /// Why a text is no [`Address`]. Its `Display` says what to write instead.
@@ -39,8 +46,6 @@ pub enum AddressError {
     NoScheme,
     /// A scheme that Docker's own client knows and Entry does not speak (`ssh://`, `npipe://`, `fd://`…).
     Scheme,
-    /// `https://`, or the port of TLS.
-    Tls,
     /// A unix socket without an absolute path of 1 to [`UNIX_PATH_BYTES_MAX`] bytes.
     UnixPath,
     /// No host, or one that is neither a name nor an IP address.
@@ -54,8 +59,8 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads `unix:///path`, `tcp://host[:port]` or `http://host[:port]`; the port is [`PLAIN_PORT`] unless
-    /// told, IPv6 stands in brackets, the scheme's case does not matter.
+    /// Reads `unix:///path`, `tcp://host[:port]` (or `http://`) and `https://host[:port]`; the port is [`PLAIN_PORT`]
+    /// unless told, and [`TLS_PORT`] over TLS; IPv6 stands in brackets, the scheme's case does not matter.
     ///
     /// # Errors
     /// [`AddressError`], whose text says what to do.
@@ -63,19 +68,40 @@ impl Address {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;
         match scheme.to_ascii_lowercase().as_str() {
             "unix" => unix(rest),
-            "tcp" | "http" => tcp(rest),
-            "https" => Err(AddressError::Tls),
+            "tcp" | "http" => authority(rest, PLAIN_PORT).map(|(host, port)| Address::Tcp { host, port }),
+            "https" => authority(rest, TLS_PORT).map(|(host, port)| Address::Tls { host, port }),
             _ => Err(AddressError::Scheme),
+        }
+    }
+
+    /// The same host over TLS. A unix socket stays what it is.
+    pub fn over_tls(self) -> Address {
+        match self {
+            Address::Tcp { host, port } => Address::Tls { host, port },
+            other @ (Address::Unix(_) | Address::Tls { .. }) => other,
+        }
+    }
+
+    /// The host's name or IP address, where there is one.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Address::Unix(_) => None,
+            Address::Tcp { host, .. } | Address::Tls { host, .. } => Some(host),
         }
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Unix(path) => write!(formatter, "unix://{}", path.display()),
-            Address::Tcp { host, port } if host.contains(':') => write!(formatter, "tcp://[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(formatter, "tcp://{host}:{port}"),
+        let (scheme, host, port) = match self {
+            Address::Unix(path) => return write!(formatter, "unix://{}", path.display()),
+            Address::Tcp { host, port } => ("tcp", host, port),
+            Address::Tls { host, port } => ("https", host, port),
+        };
+        if host.contains(':') {
+            write!(formatter, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(formatter, "{scheme}://{host}:{port}")
         }
     }
 }
@@ -87,9 +113,6 @@ impl fmt::Display for AddressError {
                 "an engine's address starts with unix:// or tcp://, as in unix:///var/run/docker.sock"
             }
             AddressError::Scheme => "ssh://, npipe:// and the like are not supported; use unix:// or tcp://",
-            AddressError::Tls => {
-                "TLS to the engine (https://, port 2376) is not there yet; use unix:// or plain tcp://"
-            }
             AddressError::UnixPath => {
                 "unix:// needs an absolute path of at most 107 bytes, as in unix:///var/run/docker.sock"
             }
@@ -112,16 +135,13 @@ fn unix(path: &str) -> Result<Address, AddressError> {
     }
 }
 
-fn tcp(rest: &str) -> Result<Address, AddressError> {
+fn authority(rest: &str, default_port: u16) -> Result<(String, u16), AddressError> {
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
         return Err(AddressError::Rest);
     }
     let (host, port) = split_authority(authority)?;
-    match port.unwrap_or(PLAIN_PORT) {
-        TLS_PORT => Err(AddressError::Tls),
-        port => Ok(Address::Tcp { host: host.to_owned(), port }),
-    }
+    Ok((host.to_owned(), port.unwrap_or(default_port)))
 }
 
 /// `host`, `host:port` or `[ipv6]:port`, as in URLs; IPv6 comes without its brackets.
@@ -189,6 +209,7 @@ mod tests {
     #[test]
     fn addresses_and_the_urls_they_give_back() {
         let tcp = |host: &str, port| Address::Tcp { host: host.to_owned(), port };
+        let tls = |host: &str, port| Address::Tls { host: host.to_owned(), port };
         let unix = |path: &str| Address::Unix(PathBuf::from(path));
         for (url, address, back) in [
             ("unix:///var/run/docker.sock", unix("/var/run/docker.sock"), "unix:///var/run/docker.sock"),
@@ -197,13 +218,16 @@ mod tests {
             ("tcp://docker", tcp("docker", 2375), "tcp://docker:2375"),
             ("tcp://docker/", tcp("docker", 2375), "tcp://docker:2375"),
             ("http://dock_er.lan:80/", tcp("dock_er.lan", 80), "tcp://dock_er.lan:80"),
+            ("https://docker", tls("docker", 2376), "https://docker:2376"),
+            ("https://[::1]:443/", tls("::1", 443), "https://[::1]:443"),
             ("tcp://[::1]:2375", tcp("::1", 2375), "tcp://[::1]:2375"),
             ("tcp://[fe80::1%eth0]", tcp("fe80::1%eth0", 2375), "tcp://[fe80::1%eth0]:2375"),
             ("tcp://[::ffff:10.0.0.7]:65535", tcp("::ffff:10.0.0.7", 65535), "tcp://[::ffff:10.0.0.7]:65535"),
         ] {
             assert_eq!(Address::parse(url), Ok(address.clone()), "{url}");
             assert_eq!(address.to_string(), back);
-            assert_eq!(Address::parse(back), Ok(address), "{back}");
+            assert_eq!(Address::parse(back), Ok(address.clone()), "{back}");
+            assert_eq!(address.over_tls().to_string(), back.replace("tcp://", "https://"));
         }
     }
 
@@ -217,8 +241,7 @@ mod tests {
             ("ssh://root@host", AddressError::Scheme),
             ("npipe:////./pipe/docker_engine", AddressError::Scheme),
             ("fd://", AddressError::Scheme),
-            ("https://host", AddressError::Tls),
-            ("tcp://host:2376", AddressError::Tls),
+            ("https://host:2376/v1.41", AddressError::Rest),
             ("unix://", AddressError::UnixPath),
             ("unix:///", AddressError::UnixPath),
             ("unix://run/docker.sock", AddressError::UnixPath),

@@ -53,7 +53,17 @@ impl NodeTemplate {
         let template = NodeTemplate(text.to_owned());
         match Address::parse(&text.replace(NODE, "node"))? {
             Address::Unix(_) => Err(AddressError::Host),
-            Address::Tcp { .. } => Ok(template),
+            Address::Tcp { .. } | Address::Tls { .. } => Ok(template),
+        }
+    }
+
+    /// The same over TLS.
+    pub fn over_tls(self) -> NodeTemplate {
+        match self.0.split_once("://") {
+            Some((scheme, rest)) if !scheme.eq_ignore_ascii_case("https") => {
+                NodeTemplate(format!("https://{rest}"))
+            }
+            Some(_) | None => self,
         }
     }
 
@@ -123,9 +133,7 @@ impl Engines {
             return Ok(only);
         }
         let shown = || node.chars().take(64).collect::<String>().escape_debug().to_string();
-        let of_this_node = |known: &Known| {
-            known.name == node || matches!(&known.address, Address::Tcp { host, .. } if host == node)
-        };
+        let of_this_node = |known: &Known| known.name == node || known.address.host() == Some(node);
         if let Some(index) = self.known[..self.configured].iter().position(of_this_node) {
             return Ok(id_of(index));
         }

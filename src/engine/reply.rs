@@ -24,7 +24,15 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// [`Fault::Unreadable`] when there is no `Api-Version` or an odd one, [`Fault::VersionRefused`] when the
 /// engine is older than [`API_VERSION_OLDEST`], or the engine's own refusal.
 pub fn read_ping(reply: &Reply) -> Result<Dialect, EngineError> {
-    accepted(reply, Subject::Engine)?;
+    accepted(reply, Subject::Engine).map_err(|mut error| {
+        // What Go's HTTP server answers at the port of TLS, before the engine itself hears anything.
+        if error.text.contains("HTTP request to an HTTPS server") {
+            error.text = "it speaks TLS there, and was addressed without: name the directory of its certificates with \
+                          --engine-cert-path (or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH)"
+                .to_owned();
+        }
+        error
+    })?;
     let unreadable = |text: &str| Err(EngineError::unreadable(reply.status(), text));
     let Some(told) = reply.head.header("Api-Version") else {
         return unreadable("no Api-Version in the answer to /_ping: is this a Docker Engine?");

@@ -1,12 +1,15 @@
-//! Where a peer is reached, and what address its name has. This is the one place where Entry connects to anybody.
+//! Where a peer is reached, and what address its name has. This is the one place where Entry connects to anybody, over
+//! TLS where the address says so.
 //!
 //! Asking for a name's address blocks, so one thread beside all loops does it: it answers new names first, and asks
 //! again for the others from time to time, since a name may mean another address tomorrow. Loops take what is known.
 
-use super::socket::Socket;
+use super::socket::{Leg, Socket};
 use crate::config;
 use crate::engine::Address;
 use crate::sys;
+use crate::tls::Connector;
+use mio::{Registry, Token};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
@@ -20,17 +23,21 @@ pub(super) struct Endpoint {
     address: Address,
     /// Only where the host is a name.
     name: Option<Arc<Name>>,
+    /// Only where TLS is spoken.
+    connector: Option<Connector>,
 }
 
 impl Endpoint {
-    pub(super) fn new(address: &Address, resolver: &Resolver) -> Self {
+    /// `connector` is for peers that speak TLS.
+    pub(super) fn new(address: &Address, resolver: &Resolver, connector: Option<&Connector>) -> Self {
         let name = match address {
-            Address::Tcp { host, port } if host.parse::<IpAddr>().is_err() => {
+            Address::Tcp { host, port } | Address::Tls { host, port } if host.parse::<IpAddr>().is_err() => {
                 Some(resolver.name(host, *port))
             }
-            Address::Tcp { .. } | Address::Unix(_) => None,
+            Address::Tcp { .. } | Address::Tls { .. } | Address::Unix(_) => None,
         };
-        Endpoint { address: address.clone(), name }
+        let connector = connector.filter(|_| matches!(address, Address::Tls { .. })).cloned();
+        Endpoint { address: address.clone(), name, connector }
     }
 
     /// As it was configured.
@@ -38,18 +45,30 @@ impl Endpoint {
         &self.address
     }
 
-    /// Begins to connect; whether it is still connecting comes with the socket.
+    /// Begins to connect.
     ///
     /// # Errors
     /// `WouldBlock`: a unix socket's queue is full, or the name's address is still being asked for; try again a little
     /// later. Others are final.
-    pub(super) fn connect(&self) -> io::Result<(Socket, bool)> {
+    pub(super) fn connect(&self, registry: &Registry, token: Token) -> io::Result<Leg> {
+        let (socket, connecting) = self.open()?;
+        let Address::Tls { host, .. } = &self.address else {
+            return Leg::new(registry, socket, token, connecting);
+        };
+        let mut out = Vec::new();
+        let connector = self.connector.as_ref().ok_or_else(|| io::Error::other("TLS is not prepared"))?;
+        let tls = connector.connect(host, &mut out).map_err(io::Error::other)?;
+        Ok(Leg::new(registry, socket, token, connecting)?.over_tls(tls, out))
+    }
+
+    /// Whether it is still connecting comes with the socket.
+    fn open(&self) -> io::Result<(Socket, bool)> {
         let address = match (&self.address, &self.name) {
             (Address::Unix(path), _) => {
                 return Ok((Socket::Unix(mio::net::UnixStream::connect(path)?), false));
             }
-            (Address::Tcp { .. }, Some(name)) => name.address()?,
-            (Address::Tcp { host, port }, None) => {
+            (Address::Tcp { .. } | Address::Tls { .. }, Some(name)) => name.address()?,
+            (Address::Tcp { host, port } | Address::Tls { host, port }, None) => {
                 SocketAddr::new(host.parse().map_err(io::Error::other)?, *port)
             }
         };
@@ -222,7 +241,7 @@ mod tests {
     fn connected(endpoint: &Endpoint) -> io::Result<(Socket, bool)> {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            match endpoint.connect() {
+            match endpoint.open() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -237,14 +256,16 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let resolver = Resolver::default();
         let tcp = |host: &str| Address::Tcp { host: host.to_owned(), port };
-        let (first, second) =
-            (Endpoint::new(&tcp("localhost"), &resolver), Endpoint::new(&tcp("localhost"), &resolver));
+        let (first, second) = (
+            Endpoint::new(&tcp("localhost"), &resolver, None),
+            Endpoint::new(&tcp("localhost"), &resolver, None),
+        );
         assert!(Arc::ptr_eq(first.name.as_ref().unwrap(), second.name.as_ref().unwrap()), "asked for once");
         connected(&first).unwrap();
-        let unknown = Endpoint::new(&tcp("no-such-host.invalid"), &resolver);
+        let unknown = Endpoint::new(&tcp("no-such-host.invalid"), &resolver, None);
         let error = connected(&unknown).unwrap_err().to_string();
         assert!(error.contains("no-such-host.invalid is not resolved"), "{error}");
-        assert!(Endpoint::new(&tcp("127.0.0.1"), &resolver).name.is_none(), "an address is none");
+        assert!(Endpoint::new(&tcp("127.0.0.1"), &resolver, None).name.is_none(), "an address is none");
         assert_eq!(unknown.address().to_string(), format!("tcp://no-such-host.invalid:{port}"));
     }
 }

@@ -4,6 +4,7 @@
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
+pub mod certificates;
 mod counters;
 mod endpoint;
 mod listener;
@@ -25,8 +26,10 @@ use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
 use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
 use crate::sys;
+use crate::tls;
 use crate::wire::http::Reply;
 use buffers::Pool;
+use certificates::Own;
 use listener::Listener;
 use mio::{Events, Poll, Token};
 use peers::Peers;
@@ -148,6 +151,8 @@ enum Task {
 struct Gateway {
     poll: Poll,
     listener: Listener,
+    /// Where TLS is spoken to clients.
+    own: Option<Own>,
     began: Instant,
     now: Millis,
     settings: Arc<Settings>,
@@ -357,7 +362,8 @@ impl Gateway {
                 Filled::Blocked => break,
                 Filled::Ended => {
                     leg.readable = false;
-                    self.step(key, Input::EngineClosed);
+                    let fault = leg.fault().cloned();
+                    self.engine_ended(key, fault);
                     break;
                 }
             }
@@ -525,11 +531,7 @@ impl Gateway {
         let wants = |entry: &&mut Entry| entry.session.wants_engine_leg() == Some(engine);
         let Some(entry) = self.entries.get_mut(key).filter(wants) else { return };
         let Some(link) = self.peers.engine(engine, &self.engines) else { return };
-        let registry = self.poll.registry();
-        let leg = link.endpoint.connect().and_then(|(socket, connecting)| {
-            Leg::new(registry, socket, token_of(key, KIND_ENGINE), connecting)
-        });
-        match leg {
+        match link.endpoint.connect(self.poll.registry(), token_of(key, KIND_ENGINE)) {
             Ok(leg) => {
                 let connected = !leg.connecting;
                 entry.engine = Some(leg);
@@ -544,15 +546,23 @@ impl Gateway {
         }
     }
 
-    fn connect_failed(&mut self, key: Key, error: &io::Error) {
+    fn connect_failed(&mut self, key: Key, error: &dyn std::error::Error) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(engine) = entry.session.wants_engine_leg() else { return };
+        let Some(engine) = entry.session.opens_at() else { return };
         let Some(link) = self.peers.engine(engine, &self.engines) else { return };
         let why = format!("{} cannot be reached: {error}.", link.endpoint.address());
         if !std::mem::replace(&mut link.trouble, true) {
             log::warn!("the engine at {why} Sessions are answered so until it is back");
         }
         self.step(key, Input::EngineFailed(why));
+    }
+
+    /// The engine leg has come to its end, perhaps by a fault of TLS: an engine may refuse only what is said to it.
+    fn engine_ended(&mut self, key: Key, fault: Option<tls::Fault>) {
+        if let Some(fault) = fault {
+            self.connect_failed(key, &fault);
+        }
+        self.step(key, Input::EngineClosed);
     }
 
     fn tell(&mut self, id: SessionId, told: &Told) {
@@ -620,7 +630,7 @@ impl Gateway {
                 held_bytes: 0,
                 queued: false,
             });
-            match Leg::new(self.poll.registry(), Socket::Tcp(stream), token_of(key, KIND_CLIENT), false) {
+            match self.client_leg(stream, key) {
                 Ok(leg) => {
                     if let Some(entry) = self.entries.get_mut(key) {
                         entry.client = Some(leg);
@@ -636,6 +646,15 @@ impl Gateway {
         }
         // More may wait: the next turn goes on without sleeping.
         self.listener.accept_again_now(self.now);
+    }
+
+    fn client_leg(&self, stream: mio::net::TcpStream, key: Key) -> io::Result<Leg> {
+        let registry = self.poll.registry();
+        let leg = Leg::new(registry, Socket::Tcp(stream), token_of(key, KIND_CLIENT), false)?;
+        match &self.own {
+            None => Ok(leg),
+            Some(own) => Ok(leg.over_tls(own.accept()?, Vec::new())),
+        }
     }
 
     /// The operator has had the rules read anew: they hold for open sessions too.
@@ -656,5 +675,17 @@ impl Gateway {
         for key in keys {
             self.step(key, Input::ShutDown);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_one_small_slot() {
+        // 256 bytes with two sockets of 8; with debug assertions mio's are bigger.
+        let sockets = 2 * size_of::<Socket>();
+        assert!(size_of::<Entry>() - sockets <= 256 - 16, "{}", size_of::<Entry>());
     }
 }

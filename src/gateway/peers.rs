@@ -3,6 +3,7 @@
 //! Only links that have something to do, or connections to keep, are looked at in a turn.
 
 use super::buffers::Pool;
+use super::certificates::Connectors;
 use super::endpoint::{Endpoint, Resolver};
 use super::slab::Key;
 use super::upstream::{Finished, Manners, Upstream};
@@ -39,6 +40,7 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Peers {
     resolver: Resolver,
+    connectors: Connectors,
     engines: Vec<Option<Link>>,
     services: Vec<Option<Link>>,
     busy: Vec<Peer>,
@@ -49,9 +51,14 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new(resolver: Resolver, token: fn(u32, usize) -> mio::Token) -> Self {
+    pub(super) fn new(
+        resolver: Resolver,
+        connectors: Connectors,
+        token: fn(u32, usize) -> mio::Token,
+    ) -> Self {
         Peers {
             resolver,
+            connectors,
             engines: Vec::new(),
             services: Vec::new(),
             busy: Vec::new(),
@@ -63,17 +70,17 @@ impl Peers {
     /// Makes the link to a peer if there is none. An address that is in no table has no link.
     fn open(&mut self, peer: Peer, engines: &Engines, services: &[Service]) -> Option<&mut Link> {
         if self.get(peer).is_none() {
-            let (address, manners) = match peer {
+            let (address, manners, connector) = match peer {
                 Peer::Engine(engine) => {
                     let who = if engines.only().is_some() { "the engine" } else { engines.name(engine) };
-                    (engines.address(engine)?, Manners::of_engine(who))
+                    (engines.address(engine)?, Manners::of_engine(who), &self.connectors.engines)
                 }
                 Peer::Service(service) => {
                     let service = services.get(service.index())?;
-                    (&service.address, Manners::of_service(service))
+                    (&service.address, Manners::of_service(service), &self.connectors.services)
                 }
             };
-            let endpoint = Endpoint::new(address, &self.resolver);
+            let endpoint = Endpoint::new(address, &self.resolver, connector.as_ref());
             let upstream = Upstream::new(endpoint.clone(), manners, number_of(peer), self.token);
             let link = Link {
                 endpoint,

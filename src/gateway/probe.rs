@@ -3,6 +3,7 @@
 
 use crate::config;
 use crate::engine::{Address, Dialect, reply, request};
+use crate::tls::{Channel, Connector};
 use crate::wire::http::{Expect, Reply, ReplyReader};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -15,8 +16,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 const REPLY_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the engine speaks, or one sentence that says why that is not known.
-pub(super) fn ask(address: &Address) -> Result<Dialect, String> {
-    let reply = call(address, "GET", &request::ping()).map_err(|error| error.to_string())?;
+pub(super) fn ask(address: &Address, connector: Option<&Connector>) -> Result<Dialect, String> {
+    let reply = call(address, connector, "GET", &request::ping()).map_err(|error| error.to_string())?;
     reply::read_ping(&reply).map_err(|error| error.text)
 }
 
@@ -24,7 +25,12 @@ pub(super) fn ask(address: &Address) -> Result<Dialect, String> {
 ///
 /// # Errors
 /// The peer cannot be reached, or its answer is none within some seconds.
-pub fn call(address: &Address, method: &'static str, request: &[u8]) -> io::Result<Reply> {
+pub fn call(
+    address: &Address,
+    connector: Option<&Connector>,
+    method: &'static str,
+    request: &[u8],
+) -> io::Result<Reply> {
     match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
@@ -33,6 +39,13 @@ pub fn call(address: &Address, method: &'static str, request: &[u8]) -> io::Resu
             exchange(stream, method, request)
         }
         Address::Tcp { host, port } => exchange(connect(host, *port)?, method, request),
+        Address::Tls { host, port } => {
+            let connector = connector.ok_or_else(|| io::Error::other("TLS is not prepared"))?;
+            let stream = connect(host, *port)?;
+            let mut out = Vec::new();
+            let session = connector.connect(host, &mut out).map_err(io::Error::other)?;
+            exchange(Channel::sealed(stream, session, out), method, request)
+        }
     }
 }
 

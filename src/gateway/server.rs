@@ -1,6 +1,7 @@
 //! All loops of a process: they share the port, and are started and ended together.
 
 use super::buffers::Pool;
+use super::certificates::{Connectors, Own};
 use super::endpoint::Resolver;
 use super::listener::Listener;
 use super::peers::Peers;
@@ -70,6 +71,7 @@ pub struct Server {
     counters: Arc<Counters>,
     wakers: Vec<Waker>,
     loops: Vec<JoinHandle<io::Result<()>>>,
+    own: Option<Own>,
 }
 
 impl Server {
@@ -84,6 +86,8 @@ impl Server {
             drop(std::net::TcpListener::bind(config.listen)?);
         }
         let rules = Arc::new(SharedRules::load(&config.access)?);
+        let connectors = Connectors::read(&config.tls, &config.settings.peers).map_err(io::Error::other)?;
+        let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
@@ -95,6 +99,7 @@ impl Server {
             counters: Arc::default(),
             wakers: Vec::new(),
             loops: Vec::new(),
+            own: own.clone(),
         };
         let began = Instant::now();
         for number in 0..config.workers {
@@ -106,6 +111,7 @@ impl Server {
             let listener = Listener::new(poll.registry(), socket, LISTENER, server.crowd.clone())?;
             let mut gateway = Gateway {
                 listener,
+                own: own.clone(),
                 poll,
                 began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
                 now: 0,
@@ -122,7 +128,7 @@ impl Server {
                 engines: config.settings.peers.table(),
                 entries: Slab::new(),
                 wheel: Wheel::new(0),
-                peers: Peers::new(resolver.clone(), call_token),
+                peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
                 text: Vec::new(),
@@ -147,7 +153,7 @@ impl Server {
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for engine in engines {
-                match probe::ask(&engine) {
+                match probe::ask(&engine, connectors.engines.as_ref()) {
                     Ok(dialect) => {
                         let kind = if dialect.podman { "Podman" } else { "Docker" };
                         log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
@@ -178,11 +184,17 @@ impl Server {
         &self.counters
     }
 
-    /// Reads the files of the access rules anew; they hold for open sessions too. A broken one leaves its rule as it was.
+    /// Reads the files of the access rules anew, which hold for open sessions too, and the gateway's own certificate and
+    /// key, by which new connections go. What is broken leaves in use what was, and the log says so.
     ///
     /// # Errors
     /// A loop cannot be woken.
     pub fn reload(&self) -> io::Result<()> {
+        match self.own.as_ref().map(Own::read_again) {
+            None => {}
+            Some(Ok(())) => log::info!("the certificate and its key are read again"),
+            Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
+        }
         self.rules.reload();
         self.wakers.iter().try_for_each(Waker::wake)
     }

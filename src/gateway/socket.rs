@@ -1,9 +1,9 @@
-//! Tcp or Unix, and a leg: a socket with what is known of its readiness and what still waits for it.
+//! Tcp or Unix, and a leg: a socket with what is known of its readiness and what still waits for it, over TLS or not.
 
 use super::buffers::{Backlog, Pool};
 use crate::config;
 use crate::session::Lane;
-use crate::sys;
+use crate::{sys, tls};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
@@ -24,6 +24,18 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.read(buffer),
             Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> Filled {
+        loop {
+            return match self.read(buffer) {
+                Ok(0) => Filled::Ended,
+                Ok(count) => Filled::Bytes(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Filled::Blocked,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => Filled::Ended,
+            };
         }
     }
 
@@ -76,7 +88,7 @@ impl Socket {
 pub enum Filled {
     /// So many bytes.
     Bytes(usize),
-    /// Nothing is there for now.
+    /// Nothing is there for now; over TLS there may be at once.
     Blocked,
     /// The peer has ended its side, or the connection broke.
     Ended,
@@ -124,6 +136,17 @@ impl Leg {
         })
     }
 
+    /// Speaks TLS over the socket; `out` are its first words.
+    pub fn over_tls(mut self, tls: tls::Session, out: Vec<u8>) -> Leg {
+        self.backlog = Backlog::sealing(tls, out);
+        self
+    }
+
+    /// What is wrong with TLS, where it is spoken; for whoever finds that the peer has ended.
+    pub(super) fn fault(&self) -> Option<&tls::Fault> {
+        self.backlog.fault()
+    }
+
     /// Takes note of an event. Gives the end of a connect, when it is one.
     pub fn ready(&mut self, event: &mio::event::Event) -> Option<io::Result<()>> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -136,29 +159,61 @@ impl Leg {
         Some(self.socket.connect_result())
     }
 
-    /// Reads once.
+    /// Reads once. Over TLS the buffer has room for [`tls::ROOM_BYTES_MIN`].
     pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
-        loop {
-            match self.socket.read(buffer) {
-                Ok(0) => return Filled::Ended,
-                Ok(count) => {
-                    // A short read has emptied the socket, unless its end is still to be read: saves a syscall.
-                    self.readable = count == buffer.len() || self.ended;
-                    return Filled::Bytes(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Filled::Blocked;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Filled::Ended,
+        if self.backlog.is_sealing() {
+            return self.fill_opened(buffer);
+        }
+        let filled = self.socket.read_some(buffer);
+        match filled {
+            // A short read has emptied the socket, unless its end is still to be read: saves a syscall.
+            Filled::Bytes(count) => self.readable = count == buffer.len() || self.ended,
+            Filled::Blocked => self.readable = false,
+            Filled::Ended => {}
+        }
+        filled
+    }
+
+    /// Reads once, and opens what is whole. All of that fits into the buffer, so nothing opened is ever kept.
+    #[cold]
+    fn fill_opened(&mut self, buffer: &mut [u8]) -> Filled {
+        let Some((tls, out)) = self.backlog.tls() else { return Filled::Ended };
+        if tls.is_over() {
+            // What came before its end has been given.
+            return Filled::Ended;
+        }
+        let room = tls.room(buffer);
+        let room_bytes = room.len();
+        let count = match self.socket.read_some(room) {
+            Filled::Bytes(count) => count,
+            Filled::Blocked => {
+                self.readable = false;
+                return Filled::Blocked;
             }
+            Filled::Ended => {
+                tls.cut_off();
+                return Filled::Ended;
+            }
+        };
+        let opened = tls.received(buffer, count, out);
+        let (over, broken) = (tls.is_over(), tls.fault().is_some());
+        self.readable = count == room_bytes || self.ended || over;
+        if self.deaf {
+            out.clear();
+        } else if broken {
+            // Its last words: nobody flushes a leg that has ended.
+            let _ = self.socket.write(self.backlog.as_bytes());
+        }
+        match opened {
+            0 if over => Filled::Ended,
+            0 => Filled::Blocked,
+            opened => Filled::Bytes(opened),
         }
     }
 
     /// Bytes that the socket has not taken yet.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog.len()
+        self.backlog.waiting()
     }
 
     /// What they take in memory.
@@ -178,6 +233,10 @@ impl Leg {
     pub fn send(&mut self, pool: &mut Pool, buffer: &[u8], lane: &Lane) -> io::Result<()> {
         if self.deaf {
             return Ok(());
+        }
+        if let Some((tls, out)) = self.backlog.tls() {
+            seal(tls, buffer, lane, out);
+            return self.flush(pool);
         }
         let mut taken = 0;
         if self.writable && self.backlog.is_empty() {
@@ -267,7 +326,7 @@ impl Leg {
                 }
             }
         }
-        if self.finishing && self.backlog.is_empty() && !self.deaf {
+        if self.finishing && self.backlog.waiting() == 0 && !self.deaf {
             self.finishing = false;
             self.deaf = true;
             // It fails only where the connection is gone already, which reading will show.
@@ -296,13 +355,38 @@ impl Leg {
     /// The connection is broken for writing; what waited is dropped.
     pub fn finish(&mut self, pool: &mut Pool) -> io::Result<()> {
         self.finishing = true;
+        if let Some((tls, out)) = self.backlog.tls() {
+            tls.finish(out);
+        }
         self.flush(pool)
     }
 
     /// Ends the leg; its buffer goes back. Closing deregisters: where a process that is just being started holds a copy
     /// of the descriptor, late events find a token that names nothing, or a socket that has nothing to read.
     pub fn close(mut self, pool: &mut Pool) {
+        if let Some((tls, out)) = self.backlog.tls()
+            && !self.deaf
+        {
+            tls.finish(out);
+            // What the socket does not take now is said to nobody.
+            let _ = self.socket.write(self.backlog.as_bytes());
+        }
         self.backlog.clear(pool);
+    }
+}
+
+/// Seals what a step gave: in as few records as it can be.
+#[cold]
+fn seal(tls: &mut tls::Session, buffer: &[u8], lane: &Lane, out: &mut Vec<u8>) {
+    let mut all = parts(buffer, lane);
+    match (all.next(), all.next()) {
+        (Some(only), None) => tls.seal(only, out),
+        (Some(first), Some(second)) => {
+            let mut whole = [first, second].concat();
+            all.for_each(|part| whole.extend_from_slice(part));
+            tls.seal(&whole, out);
+        }
+        (None, _) => {}
     }
 }
 
@@ -316,6 +400,13 @@ mod tests {
     use super::*;
     use mio::Poll;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn tls_makes_no_leg_bigger() {
+        // With debug assertions mio's sockets are bigger than their 4 bytes.
+        assert_eq!(size_of::<Leg>() - size_of::<Socket>(), 16);
+        assert_eq!(size_of::<Option<Leg>>(), size_of::<Leg>());
+    }
 
     #[test]
     fn a_client_that_rests_is_not_given_up() {

@@ -202,9 +202,7 @@ impl Upstream {
         if now < self.rest_until {
             return None;
         }
-        let leg = self.endpoint.connect().and_then(|(socket, connecting)| {
-            Leg::new(registry, socket, (self.token)(self.number, place), connecting)
-        });
+        let leg = self.endpoint.connect(registry, (self.token)(self.number, place));
         self.rest_until = 0;
         match leg {
             Ok(leg) => {
@@ -251,7 +249,7 @@ impl Upstream {
         while connection.leg.readable {
             let count = match connection.leg.fill(scratch) {
                 Filled::Bytes(count) => count,
-                Filled::Blocked => break,
+                Filled::Blocked => continue,
                 Filled::Ended => return self.ended(place, pool),
             };
             let Some((_, reader)) = &mut connection.current else {
@@ -275,9 +273,11 @@ impl Upstream {
                 Err(error) => return self.fail(place, &error.to_string(), pool),
             }
         }
+        // What TLS answered; a broken connection shows when it is read.
+        let _ = connection.leg.flush(pool);
     }
 
-    fn unreachable(&self, error: &std::io::Error) -> String {
+    fn unreachable(&self, error: &dyn std::error::Error) -> String {
         format!("{} cannot be reached: {error}", self.endpoint.address())
     }
 
@@ -288,6 +288,10 @@ impl Upstream {
     /// The peer closed the connection.
     fn ended(&mut self, place: usize, pool: &mut Pool) {
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
+        if let Some(fault) = connection.leg.fault().cloned() {
+            let trouble = self.unreachable(&fault);
+            return self.fail(place, &trouble, pool);
+        }
         if let Some((mut waiting, mut reader)) = connection.current.take() {
             if connection.heard
                 && let Ok(reply) = reader.finish_at_eof()

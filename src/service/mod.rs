@@ -16,6 +16,8 @@ use std::fmt;
 
 /// The port of `http://` when none is named.
 pub const HTTP_PORT: u16 = 80;
+/// The port of `https://` when none is named.
+pub const HTTPS_PORT: u16 = 443;
 
 /// Somebody a session can make a short call to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,10 +56,8 @@ pub struct Service {
 /// Why a text is no service's URL; `Display` says what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlError {
-    /// It does not start with `http://`.
+    /// It does not start with `http://` or `https://`.
     Scheme,
-    /// `https://`.
-    Tls,
     /// Behind the scheme stands no `HOST[:PORT]`.
     Authority,
     /// The path holds spaces, control characters or a fragment, or is no ASCII.
@@ -67,8 +67,9 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            UrlError::Scheme => "a service's URL starts with http://, as in http://host:8080/path",
-            UrlError::Tls => "TLS to services (https://) is not there yet; use http://",
+            UrlError::Scheme => {
+                "a service's URL starts with http:// or https://, as in https://host:8080/path"
+            }
             UrlError::Authority => {
                 "behind http:// stands a host's name or IP address, perhaps a port, and no user, as in \
                  http://host:8080/path"
@@ -81,17 +82,17 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl Service {
-    /// Reads `http://host[:port][/path]`.
+    /// Reads `http://host[:port][/path]` and `https://host[:port][/path]`.
     ///
     /// # Errors
     /// [`UrlError`], whose text says what to do.
     pub fn parse(name: &str, url: &str, milliseconds_max: u64) -> Result<Service, UrlError> {
         let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(UrlError::Tls),
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
             _ => return Err(UrlError::Scheme),
-        }
+        };
         let path_at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
         let (host, port) = split_authority(authority).map_err(|_| UrlError::Authority)?;
@@ -99,9 +100,13 @@ impl Service {
         if !path.bytes().all(plain) || path.starts_with('?') {
             return Err(UrlError::Path);
         }
+        let host = host.to_owned();
         Ok(Service {
             name: name.to_owned(),
-            address: Address::Tcp { host: host.to_owned(), port: port.unwrap_or(HTTP_PORT) },
+            address: match secure {
+                false => Address::Tcp { host, port: port.unwrap_or(HTTP_PORT) },
+                true => Address::Tls { host, port: port.unwrap_or(HTTPS_PORT) },
+            },
             path: path.trim_end_matches('/').to_owned(),
             milliseconds_max,
         })
@@ -131,20 +136,21 @@ impl Service {
 
     /// The `Host` header's value.
     fn host(&self) -> String {
-        match &self.address {
-            Address::Unix(_) => "localhost".to_owned(),
-            Address::Tcp { host, port } => {
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                if *port == HTTP_PORT { host } else { format!("{host}:{port}") }
-            }
-        }
+        let (host, port, default_port) = match &self.address {
+            Address::Unix(_) => return "localhost".to_owned(),
+            Address::Tcp { host, port } => (host, *port, HTTP_PORT),
+            Address::Tls { host, port } => (host, *port, HTTPS_PORT),
+        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        if port == default_port { host } else { format!("{host}:{port}") }
     }
 }
 
 /// The service's URL again.
 impl fmt::Display for Service {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}{}", self.host(), self.path.split('?').next().unwrap_or_default())
+        let scheme = if matches!(self.address, Address::Tls { .. }) { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}{}", self.host(), self.path.split('?').next().unwrap_or_default())
     }
 }
 
@@ -159,6 +165,8 @@ mod tests {
             ("HTTP://lainlet.lain/", "lainlet.lain", "/v2/x?a=b"),
             ("http://10.0.0.1:80/base/", "10.0.0.1", "/base/v2/x?a=b"),
             ("http://[::1]:7", "[::1]:7", "/v2/x?a=b"),
+            ("https://lainlet.lain", "lainlet.lain", "/v2/x?a=b"),
+            ("HTTPS://lainlet.lain:80/", "lainlet.lain:80", "/v2/x?a=b"),
         ] {
             let service = Service::parse("lainlet", url, 4000).unwrap();
             let request = String::from_utf8(service.get("/v2/x?a=b", &[("access-token", "t")])).unwrap();
@@ -175,6 +183,9 @@ mod tests {
         assert!(request.starts_with("POST /hook?key=1 HTTP/1.1\r\nHost: h\r\n"), "{request}");
         assert!(request.ends_with("Content-Length: 2\r\n\r\n{}"), "{request}");
         assert_eq!(hook.to_string(), "http://h/hook", "a key in the query is not shown");
+        let sealed = Service::parse("the webhook", "https://h/hook", 4000).unwrap();
+        assert_eq!(sealed.address, Address::Tls { host: "h".to_owned(), port: 443 });
+        assert_eq!(sealed.to_string(), "https://h/hook");
         let bare = Service::parse("the webhook", "http://h", 4000).unwrap();
         assert!(bare.post("", &[], b"{}").starts_with(b"POST / HTTP/1.1\r\n"));
     }
@@ -185,7 +196,7 @@ mod tests {
             ("", UrlError::Scheme),
             ("host:80", UrlError::Scheme),
             ("ftp://host", UrlError::Scheme),
-            ("https://host", UrlError::Tls),
+            ("https://", UrlError::Authority),
             ("http://", UrlError::Authority),
             ("http:///path", UrlError::Authority),
             ("http://user:secret@host/", UrlError::Authority),

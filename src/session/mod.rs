@@ -341,6 +341,19 @@ impl Session {
         }
     }
 
+    /// The engine at which it is being opened.
+    pub fn opens_at(&self) -> Option<EngineId> {
+        match &self.state {
+            State::Opening(state) => state.engine(),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => None,
+        }
+    }
+
     /// What the session holds beside what waits for its sockets, in bytes.
     pub fn held_bytes(&self) -> usize {
         let own = match &self.state {

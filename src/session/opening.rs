@@ -138,6 +138,11 @@ impl Opening {
         self.engine.filter(|_| waits)
     }
 
+    /// The engine at which it is, where that is known.
+    pub(super) fn engine(&self) -> Option<EngineId> {
+        self.engine
+    }
+
     /// The engine may come back as another.
     pub(super) fn forget_dialect(&self, engines: &mut Engines) {
         if let Some(engine) = self.engine {

@@ -13,12 +13,14 @@
 //! Both sides of a connection are here: a [`Connector`] begins connections (to gateways, engines, services) and checks
 //! who answers, an [`Acceptor`] answers them. What goes wrong is told as a [`Fault`].
 
+mod channel;
 mod fault;
 mod files;
 mod session;
 #[cfg(test)]
 mod tests;
 
+pub use channel::Channel;
 pub use fault::Fault;
 pub use files::{Acceptor, Connector, Identity, Trust};
 pub use session::{ROOM_BYTES_MIN, Session};

@@ -15,6 +15,9 @@ const RECORD_BYTES_MAX: usize = 16 * 1024;
 const OVERHEAD_BYTES_MAX: usize = 384;
 /// What may wait for its end: one record, or a message of the handshake that spans several.
 const PENDING_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
+/// What a peer may send without saying anything: a handshake with many certificates, records for the sake of their
+/// length. Who sends more means no good.
+const BARREN_BYTES_MAX: usize = 256 * 1024;
 /// The free bytes at the front of a reader's buffer: what is opened is moved there, and never overtakes what is not.
 const GAP_BYTES: usize = RECORD_BYTES_MAX;
 /// The smallest buffer that a reader may have.
@@ -43,6 +46,8 @@ pub struct Session {
     voice: Voice,
     /// Something has come.
     heard: bool,
+    /// What came since the peer last said something, in bytes.
+    barren: usize,
     /// The peer has ended its side.
     ended: bool,
     fault: Option<Fault>,
@@ -98,6 +103,7 @@ impl Session {
             early: Vec::new(),
             voice: Voice::Held { ends: false },
             heard: false,
+            barren: 0,
             ended: false,
             fault: None,
         }
@@ -137,7 +143,9 @@ impl Session {
                 Err(fault) => self.fail(fault, &mut buffer[begin..end], out),
             }
         }
-        if !self.is_over() && end - begin > PENDING_BYTES_MAX {
+        self.barren = if opened > 0 { 0 } else { self.barren + count };
+        let too_much = end - begin > PENDING_BYTES_MAX || self.barren > BARREN_BYTES_MAX;
+        if !self.is_over() && too_much {
             self.fail(Fault::too_long(), &mut buffer[begin..end], out);
         }
         self.keep(&buffer[begin..end]);
@@ -201,8 +209,7 @@ impl Session {
     }
 
     /// The bytes of its buffers, used or not.
-    #[cfg(test)]
-    pub(super) fn buffers(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         self.pending.capacity() + self.early.capacity()
     }
 

@@ -142,7 +142,7 @@ fn nothing_is_held_while_nothing_is_under_way() {
     client.say(&pattern(50_000));
     exchange(&mut client, &mut server, 1000);
     for end in [&client, &server] {
-        assert_eq!(end.session.buffers(), 0);
+        assert_eq!(end.session.held_bytes(), 0);
     }
 }
 
@@ -234,7 +234,7 @@ fn a_message_of_the_handshake_without_an_end_is_refused() {
         record[5..9].fill(0);
     }
     assert!(server.session.is_over());
-    assert_eq!(server.session.buffers(), 0);
+    assert_eq!(server.session.held_bytes(), 0);
 }
 
 #[test]

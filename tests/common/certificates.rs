@@ -9,15 +9,21 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned, SupportedProtocolVersion,
 };
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A server's side of a connection.
+pub(crate) type Accepted = StreamOwned<ServerConnection, TcpStream>;
+/// A client's.
+pub(crate) type Connected = StreamOwned<ClientConnection, TcpStream>;
 
 /// When a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +96,7 @@ impl Authority {
     }
 
     /// rustls's side of a server with the certificate of this name.
-    pub(crate) fn accept(&self, name: &str, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+    pub(crate) fn accept(&self, name: &str, stream: TcpStream) -> Accepted {
         self.accept_in(name, stream, rustls::DEFAULT_VERSIONS)
     }
 
@@ -100,18 +106,35 @@ impl Authority {
         name: &str,
         stream: TcpStream,
         versions: &[&'static SupportedProtocolVersion],
-    ) -> StreamOwned<ServerConnection, TcpStream> {
+    ) -> Accepted {
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+        self.serve(config.with_no_client_auth(), name, stream)
+    }
+
+    /// The same, for clients with a certificate of this authority.
+    pub(crate) fn accept_known(&self, name: &str, stream: TcpStream) -> Accepted {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider());
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        self.serve(config.with_client_cert_verifier(verifier.build().unwrap()), name, stream)
+    }
+
+    fn serve(
+        &self,
+        config: ConfigBuilder<ServerConfig, WantsServerCert>,
+        name: &str,
+        stream: TcpStream,
+    ) -> Accepted {
         let chain = CertificateDer::pem_file_iter(self.file(&format!("{name}-cert.pem"))).unwrap();
         let chain = chain.map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}-key.pem"))).unwrap();
-        let config =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-        let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let config = config.with_single_cert(chain, key).unwrap();
         StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
     }
 
     /// rustls's side of a client that trusts this authority.
-    pub(crate) fn connect(&self, host: &str, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    pub(crate) fn connect(&self, host: &str, stream: TcpStream) -> Connected {
         StreamOwned::new(self.connection(host, rustls::DEFAULT_VERSIONS), stream)
     }
 

@@ -5,6 +5,8 @@
 //! runs it on another engine. Without an engine every test fails.
 #![allow(clippy::unwrap_used)] // helpers of tests are not seen as tests by clippy.toml's exception
 
+#[path = "../common/certificates.rs"]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -14,4 +16,5 @@ mod fate;
 mod interactive;
 mod leftovers;
 mod targets;
+mod tls;
 mod wire;

@@ -7,14 +7,15 @@ use entry::wire::message::{
     Close, Codec, ENTRY_V1, Hello, RequestMessage, RequestType, ResponseMessage, ResponseType,
 };
 use prost::Message as _;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
 /// One connection after its upgrade.
-pub(crate) struct Client {
-    pub(crate) socket: WebSocket<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: WebSocket<S>,
     codec: Codec,
     /// stdout that has come and was not asked for yet.
     pub(crate) out: Vec<u8>,
@@ -57,18 +58,11 @@ impl Client {
         codec: Codec,
         headers: &[(&'static str, &str)],
     ) -> Client {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let (socket, response) = tungstenite::client(request, stream).unwrap();
-        let protocol = response.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap());
-        assert_eq!(protocol, (codec == Codec::V1).then_some(ENTRY_V1));
-        Client { socket, codec, out: Vec::new(), err: Vec::new() }
+        Client::connect_over(stream, path, codec, headers)
     }
 
     /// entry.v1, and its first message.
@@ -81,13 +75,8 @@ impl Client {
     }
 
     fn v1(address: SocketAddr, path: &str, hello: Hello) -> Client {
-        let mut client = Client::connect(address, path, Codec::V1, &[("sec-websocket-protocol", ENTRY_V1)]);
-        client.send(RequestMessage {
-            msg_type: RequestType::Hello.into(),
-            hello: Some(Box::new(hello)),
-            ..RequestMessage::default()
-        });
-        client
+        let headers = [("sec-websocket-protocol", ENTRY_V1)];
+        Client::connect(address, path, Codec::V1, &headers).introduced(hello)
     }
 
     /// LAIN's protobuf: the headers say who asks for what.
@@ -108,6 +97,35 @@ impl Client {
         let hello = r#"{"access_token":"t","app_name":"demo","proc_name":"shell","instance_no":"1"}"#;
         client.socket.send(Message::text(hello)).unwrap();
         client
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn connect_over(stream: S, path: &str, codec: Codec, headers: &[(&'static str, &str)]) -> Client<S> {
+        let mut request = format!("ws://entry{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, response) =
+            tungstenite::client(request, stream).unwrap_or_else(|error| panic!("no upgrade: {error}"));
+        let protocol = response.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap());
+        assert_eq!(protocol, (codec == Codec::V1).then_some(ENTRY_V1));
+        Client { socket, codec, out: Vec::new(), err: Vec::new() }
+    }
+
+    /// entry.v1 over whatever there is.
+    pub(crate) fn enter_over(stream: S, hello: Hello) -> Client<S> {
+        let headers = [("sec-websocket-protocol", ENTRY_V1)];
+        Client::connect_over(stream, "/enter", Codec::V1, &headers).introduced(hello)
+    }
+
+    fn introduced(mut self, hello: Hello) -> Client<S> {
+        self.send(RequestMessage {
+            msg_type: RequestType::Hello.into(),
+            hello: Some(Box::new(hello)),
+            ..RequestMessage::default()
+        });
+        self
     }
 
     pub(crate) fn send(&mut self, message: RequestMessage) {
@@ -185,7 +203,7 @@ impl Client {
     }
 
     /// Waits for OPENED.
-    pub(crate) fn opened(mut self) -> Client {
+    pub(crate) fn opened(mut self) -> Client<S> {
         let message = self.next().unwrap();
         assert_eq!(message.msg_type(), ResponseType::Opened, "{message:?}");
         self

@@ -417,7 +417,7 @@ fn nothing_is_typed_before_the_head_of_the_stream() {
         }
         let mut reader = match connection {
             Connection::Tcp(stream) => stream.try_clone().unwrap(),
-            Connection::Unix(_) => unreachable!("it listens on TCP"),
+            Connection::Unix(_) | Connection::Tls(_) => unreachable!("it listens on TCP"),
         };
         reader.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
         let mut bytes = [0; 100];

@@ -1,6 +1,7 @@
 //! An engine with a script: it answers what an engine answers, but where a test wants it otherwise. With a script that
 //! answers everything it is any service.
 
+use crate::certificates::Accepted;
 use crate::support::{Directory, PATIENCE, eventually};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -65,6 +66,7 @@ pub(crate) struct Fake {
 pub(crate) enum Connection {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<Accepted>),
 }
 
 impl Connection {
@@ -78,20 +80,11 @@ impl Connection {
         self.say(format!("HTTP/1.1 {status} Told\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()));
     }
 
-    fn try_clone(&self) -> Connection {
-        match self {
-            Connection::Unix(stream) => Connection::Unix(stream.try_clone().unwrap()),
-            Connection::Tcp(stream) => Connection::Tcp(stream.try_clone().unwrap()),
-        }
-    }
-
     fn set_patience(&self) {
         match self {
             Connection::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
-            Connection::Tcp(stream) => {
-                stream.set_nodelay(true).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            }
+            Connection::Tcp(stream) => set_patience(stream),
+            Connection::Tls(stream) => set_patience(&stream.sock),
         }
     }
 
@@ -113,11 +106,17 @@ impl Connection {
     }
 }
 
+fn set_patience(stream: &TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+}
+
 impl Read for Connection {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Connection::Unix(stream) => stream.read(bytes),
             Connection::Tcp(stream) => stream.read(bytes),
+            Connection::Tls(stream) => stream.read(bytes),
         }
     }
 }
@@ -127,6 +126,7 @@ impl Write for Connection {
         match self {
             Connection::Unix(stream) => stream.write(bytes),
             Connection::Tcp(stream) => stream.write(bytes),
+            Connection::Tls(stream) => stream.write(bytes),
         }
     }
 
@@ -158,6 +158,18 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("tcp://{}", listener.local_addr().unwrap());
         let accept = move || listener.accept().ok().map(|(stream, _)| Connection::Tcp(stream));
+        Fake::start(url, Directory::new(), Box::new(script), accept)
+    }
+
+    /// Over TLS, whose side of a connection `tls` makes; the URL has this host.
+    pub(crate) fn tls(
+        host: &str,
+        tls: impl Fn(TcpStream) -> Accepted + Send + 'static,
+        script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static,
+    ) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{host}:{}", listener.local_addr().unwrap().port());
+        let accept = move || listener.accept().ok().map(|(stream, _)| Connection::Tls(Box::new(tls(stream))));
         Fake::start(url, Directory::new(), Box::new(script), accept)
     }
 
@@ -334,10 +346,9 @@ pub(crate) fn framed(stream: u8, payload: &[u8]) -> Vec<u8> {
 fn echo(shared: &Shared, connection: &mut Connection, tty: bool) {
     let wrap = |bytes: &[u8]| if tty { bytes.to_vec() } else { framed(1, bytes) };
     connection.say(wrap(PROMPT.as_bytes()));
-    let mut reader = connection.try_clone();
     let mut bytes = [0; 65536];
     loop {
-        match reader.read(&mut bytes) {
+        match connection.read(&mut bytes) {
             Ok(count @ 1..) => {
                 let typed = &bytes[..count];
                 shared.typed.lock().unwrap().extend_from_slice(typed);

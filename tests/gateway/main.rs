@@ -5,6 +5,8 @@
 
 mod access;
 mod attach;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod check;
 mod client;
 mod codecs;
@@ -22,3 +24,4 @@ mod rules;
 mod several;
 mod stalls;
 mod support;
+mod tls;

@@ -1,12 +1,12 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
 use entry::access::Spec;
-use entry::config::{Config, ContainerRule, Peers, Settings, WantedLimits};
+use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -58,7 +58,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// In front of an engine; every container may be entered by name.
     pub(crate) fn before(engine: &str) -> Gateway {
-        Gateway::limited(engine, WantedLimits::default())
+        Gateway::over_tls(engine, TlsFiles::default())
+    }
+
+    /// The same, with these files where TLS is spoken.
+    pub(crate) fn over_tls(engine: &str, tls: TlsFiles) -> Gateway {
+        Gateway::start(Gateway::settings(engine), tls).unwrap()
     }
 
     pub(crate) fn with(settings: Settings) -> Gateway {
@@ -67,24 +72,33 @@ impl Gateway {
 
     /// Which only those enter whom the rules let in.
     pub(crate) fn guarded(settings: Settings, access: Vec<Spec>) -> Gateway {
-        Gateway::start(settings, access, WantedLimits::default())
+        Gateway::of(settings, access, WantedLimits::default(), TlsFiles::default()).unwrap()
     }
 
     /// In front of an engine, with limits.
     pub(crate) fn limited(engine: &str, limits: WantedLimits) -> Gateway {
-        let settings = Settings {
+        let (settings, access) = (Gateway::settings(engine), vec![Spec::Anonymous]);
+        Gateway::of(settings, access, limits, TlsFiles::default()).unwrap()
+    }
+
+    pub(crate) fn start(settings: Settings, tls: TlsFiles) -> io::Result<Gateway> {
+        Gateway::of(settings, vec![Spec::Anonymous], WantedLimits::default(), tls)
+    }
+
+    fn of(settings: Settings, access: Vec<Spec>, limits: WantedLimits, tls: TlsFiles) -> io::Result<Gateway> {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config { listen, workers: 1, demo: false, limits, tls, access, settings };
+        let server = Server::start(&config)?;
+        Ok(Gateway { address: server.address(), server: Some(server) })
+    }
+
+    /// Those of a gateway in front of this engine, with every container open.
+    pub(crate) fn settings(engine: &str) -> Settings {
+        Settings {
             peers: Peers::one(Address::parse(engine).unwrap()),
             allow_container: ContainerRule::new(vec!["*".to_owned()]),
             ..Settings::default()
-        };
-        Gateway::start(settings, vec![Spec::Anonymous], limits)
-    }
-
-    fn start(settings: Settings, access: Vec<Spec>, limits: WantedLimits) -> Gateway {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, limits, access, settings };
-        let server = Server::start(&config).unwrap();
-        Gateway { address: server.address(), server: Some(server) }
+        }
     }
 
     pub(crate) fn server(&self) -> &Server {

@@ -9,7 +9,7 @@ const PURE_ROOMS: [&str; 6] = ["wire", "engine", "service", "locate", "access", 
 const OTHER_ROOMS: [&str; 9] =
     ["gateway", "check", "client", "demo", "serve", "token", "logging", "sys", "tls"];
 /// Files of values, which only sessions name.
-const VALUES: [&str; 2] = ["config", "outcome"];
+const VALUES: [&str; 3] = ["config", "crowd", "outcome"];
 
 /// What no pure room names, as the beginning of a path. (`core::net` has addresses and no sockets: it may be named.)
 const IMPURE_PATHS: [&[&str]; 20] = [

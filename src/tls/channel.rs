@@ -1,11 +1,13 @@
-//! The connection to the gateway: a socket, with TLS over it or without; the socket may block or not.
+//! A socket with TLS over it or without, for those who have few of them; the socket may block or not.
 
-use crate::tls::{ROOM_BYTES_MIN, Session};
+use super::session::{ROOM_BYTES_MIN, Session};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-/// A socket, and TLS where it is spoken.
-pub(super) struct Channel<T> {
+/// A socket, and TLS where it is spoken. A read gives `Interrupted` when something came that was TLS's own: whoever reads
+/// on may look at the clock first. A fault of TLS is the inner error of what a read gives.
+pub struct Channel<T> {
     socket: T,
     tls: Option<Box<Tls>>,
 }
@@ -13,7 +15,7 @@ pub(super) struct Channel<T> {
 struct Tls {
     session: Session,
     buffer: Vec<u8>,
-    /// What the gateway said and nobody has read yet.
+    /// What the peer said and nobody has read yet.
     opened: Range<usize>,
     /// What the socket has not taken yet.
     out: Vec<u8>,
@@ -21,31 +23,33 @@ struct Tls {
 
 impl<T: Read + Write> Channel<T> {
     /// A bare socket.
-    pub(super) fn plain(socket: T) -> Channel<T> {
+    pub fn plain(socket: T) -> Channel<T> {
         Channel { socket, tls: None }
     }
 
     /// TLS that has begun, and its first words.
-    pub(super) fn sealed(socket: T, session: Session, out: Vec<u8>) -> Channel<T> {
+    pub fn sealed(socket: T, session: Session, out: Vec<u8>) -> Channel<T> {
         let buffer = vec![0; ROOM_BYTES_MIN];
         Channel { socket, tls: Some(Box::new(Tls { session, buffer, opened: 0..0, out })) }
     }
 
-    pub(super) fn socket(&self) -> &T {
+    /// The socket itself.
+    pub fn socket(&self) -> &T {
         &self.socket
     }
 
-    pub(super) fn socket_mut(&mut self) -> &mut T {
+    /// The same, to be changed.
+    pub fn socket_mut(&mut self) -> &mut T {
         &mut self.socket
     }
 
     /// The same over the same socket as another type.
-    pub(super) fn over<U>(self, other: impl FnOnce(T) -> U) -> Channel<U> {
+    pub fn over<U>(self, other: impl FnOnce(T) -> U) -> Channel<U> {
         Channel { socket: other(self.socket), tls: self.tls }
     }
 
     /// Says that nothing more will be said, as far as the socket takes it.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.session.finish(&mut tls.out);
             let _ = tls.push(&mut self.socket); // it was the last word
@@ -67,7 +71,6 @@ impl Tls {
     }
 }
 
-/// `Interrupted` says that something came which was TLS's own: whoever reads on may look at the clock first.
 impl<T: Read + Write> Read for Channel<T> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(bytes) };
@@ -113,5 +116,11 @@ impl<T: Read + Write> Write for Channel<T> {
             Some(tls) => tls.push(&mut self.socket),
             None => Ok(()),
         }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Channel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("socket", &self.socket).field("tls", &self.tls.is_some()).finish()
     }
 }
