@@ -61,6 +61,14 @@ impl Listener {
             return None;
         }
         let socket = self.socket.as_ref()?;
+        if self.spare.is_none() {
+            // Somebody else was quicker when it was lent; the next free descriptor is the spare one again.
+            self.spare = socket.as_fd().try_clone_to_owned().ok();
+            if self.spare.is_none() {
+                self.rest_until = now + config::ACCEPT_REST_MILLISECONDS;
+                return None;
+            }
+        }
         loop {
             match socket.accept() {
                 Ok(accepted) => return Some(accepted),

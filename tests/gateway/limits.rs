@@ -1,6 +1,7 @@
 //! Limits: who is over one is told so at once and may come again, and nobody else notices.
 
 use crate::client::{Client, hello};
+use crate::fake::{Fake, usual};
 use crate::raw::{BINARY, Raw, frame, hello_message, plain, upgrade_v1};
 use crate::support::{Directory, Gateway, Serving, at_rest, eventually, program};
 use entry::config::WantedLimits;
@@ -79,20 +80,27 @@ fn one_address_has_so_many_sessions_and_another_has_its_own() {
 
 #[test]
 fn when_descriptors_end_those_who_wait_are_told_and_the_others_go_on() {
+    let engine = Fake::unix(usual);
     // In the shell, since what this process may have must not change.
     let mut command = std::process::Command::new("sh");
     let entry = program(&[]);
     let start = format!("ulimit -n 160; exec {} \"$@\"", entry.get_program().to_str().unwrap());
-    command.args(["-c", &start, "sh", "serve", "--listen", "127.0.0.1:0", "--demo", "--workers", "1"]);
+    command.args(["-c", &start, "sh", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    command.args(["--engine", &engine.url, "--allow-container", "*"]);
     command.env_remove("DOCKER_HOST").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let serving = Serving::of(command);
+    // The fake engine's process gives back what is typed.
+    let says = |client: &mut Client, text: &str| {
+        client.type_in(text);
+        client.until(text);
+    };
     let mut client = echoing(&serving);
     let mut silent: Vec<Raw> = (0..200).map(|_| Raw::to(serving.address)).collect();
     let mut told = String::new();
     let mut last = silent.pop().unwrap();
     last.stream.read_to_string(&mut told).unwrap();
     assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("no descriptors left"), "{told}");
-    echoes(&mut client, "still here\n");
+    says(&mut client, "still here\n");
     let ticks = serving.ticks();
     eventually("the log's word", || serving.log().contains("were sent away"));
     drop(silent);
@@ -102,7 +110,7 @@ fn when_descriptors_end_those_who_wait_are_told_and_the_others_go_on() {
         let mut head = [0; 12];
         raw.stream.read_exact(&mut head).is_ok() && head == *b"HTTP/1.1 101"
     });
-    echoes(&mut client, "to the end\n");
+    says(&mut client, "to the end\n");
     assert!(serving.ticks() - ticks < 300, "it does not spin");
 }
 
