@@ -4,7 +4,7 @@
 use super::front::{self, Access};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{
-    Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
+    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
@@ -239,6 +239,16 @@ const ROWS: &[Row] = &[
         },
     ),
     row(
+        "reap",
+        One("WHAT"),
+        "what is ended of what a session leaves in its container: tree, all of it; session, not what\n\
+         was begun with nohup or setsid; off, nothing  [tree]",
+        |draft, text| {
+            draft.reap = reap(text)?;
+            Ok(())
+        },
+    ),
+    row(
         "max-sessions",
         One("N"),
         "sessions of this process; more are answered with 503  [what descriptors allow]",
@@ -288,6 +298,7 @@ struct Draft {
     front: Front,
     attach_tail_lines: Option<u32>,
     paused_seconds: Option<u32>,
+    reap: ReapMode,
     tls: TlsFiles,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -480,6 +491,7 @@ impl Draft {
         if let Some(seconds) = self.paused_seconds {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
+        settings.reap = self.reap;
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
@@ -530,6 +542,15 @@ fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, 
             let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
             Err(why.to_owned())
         }
+    }
+}
+
+fn reap(text: &str) -> Result<ReapMode, String> {
+    match text {
+        "tree" => Ok(ReapMode::Tree),
+        "session" => Ok(ReapMode::Session),
+        "off" => Ok(ReapMode::Off),
+        _ => Err(format!("takes tree, session or off, not {text:?}")),
     }
 }
 

@@ -24,7 +24,9 @@ use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
-use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::session::{
+    Call, CallError, Context, Effect, Event as Told, Lane, Millis, Reap, Session, SessionId,
+};
 use crate::sys;
 use crate::tls;
 use crate::wire::http::Reply;
@@ -589,7 +591,10 @@ impl Gateway {
                 self.counters.count_outcome(outcome);
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
-            Told::Warning(text) => log::warn!("session {id}: {text}"),
+            Told::Reap(reap) => {
+                self.counters.count_reap(reap);
+                tell_reap(id, reap);
+            }
         }
     }
 
@@ -674,6 +679,25 @@ impl Gateway {
         let keys: Vec<Key> = self.entries.keys().collect();
         for key in keys {
             self.step(key, Input::ShutDown);
+        }
+    }
+}
+
+fn tell_reap(id: SessionId, reap: &Reap) {
+    match reap {
+        Reap::Tried | Reap::Done { processes: 0, unseen: false } => {}
+        Reap::Failed(why) => {
+            log::info!("session {id}: what it left in its container cannot be ended yet: {why}");
+        }
+        Reap::Done { processes, unseen: false } => {
+            log::info!("session {id}: {processes} of its processes were left and are ended");
+        }
+        Reap::Done { processes, unseen: true } => log::info!(
+            "session {id}: {processes} of its processes were left and are ended; of other users' that began meanwhile \
+             nobody can say whose they are"
+        ),
+        Reap::GivenUp(why) => {
+            log::warn!("session {id}: processes of the session may be left in the container: {why}");
         }
     }
 }

@@ -119,6 +119,7 @@ impl Session {
             | Call::Locate { .. }
             | Call::Resize
             | Call::ProbePaused
+            | Call::ReapInspect
             | Call::ReapCreate
             | Call::ReapStart => false,
         };
@@ -259,6 +260,7 @@ pub(super) struct Closing {
 impl Session {
     /// The session ends: CLOSE, a close frame, and the end of what it would leave behind.
     pub(super) fn end(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        let starting = matches!(self.state, State::Opening(_));
         let stay = match std::mem::replace(&mut self.state, State::Gone) {
             State::Opening(state) => {
                 cx.effects.push(Effect::CloseEngine);
@@ -297,7 +299,7 @@ impl Session {
             }));
         }
         if let Some(stay) = stay.filter(|_| leaves_a_process(&outcome)) {
-            self.reap(cx, stay);
+            self.reap(cx, stay, starting);
         }
         cx.effects.push(Effect::Tell(Event::Ended { outcome }));
     }

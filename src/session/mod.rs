@@ -123,6 +123,8 @@ pub enum Call {
     InspectContainer,
     /// Is the container paused, since what is typed is not answered?
     ProbePaused,
+    /// What became of the exec that is to be reaped, or of its reaper?
+    ReapInspect,
     /// Create the reaper.
     ReapCreate,
     /// Start the reaper.
@@ -181,8 +183,26 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// Something the operator should know of, though the session goes on.
-    Warning(String),
+    /// How the ending of what it left in the container goes on.
+    Reap(Reap),
+}
+
+/// What is told of the ending of what a session left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reap {
+    /// A reaper is about to be created.
+    Tried,
+    /// It could not be had, or did not end as it should: it is tried again.
+    Failed(String),
+    /// Nothing is left of the session.
+    Done {
+        /// How many processes had been left; of more than 39 that one reaper found, 39.
+        processes: u32,
+        /// But for processes of other users that began meanwhile: no reaper could look whose they are.
+        unseen: bool,
+    },
+    /// Something may be left, and nothing more is done about it.
+    GivenUp(String),
 }
 
 /// Why a short call has no reply.
@@ -235,6 +255,8 @@ struct Stay {
     user: Option<String>,
     /// What the engine spoke when the session was opened.
     dialect: Dialect,
+    /// When the session began to be opened, in seconds of the driver's clock.
+    opened_seconds: u32,
     tty: bool,
     /// The command was ours (a shell) and not the client's.
     shell: bool,
@@ -301,7 +323,7 @@ impl Session {
             State::Closing(state) => state.deadline,
             State::Gone => Millis::MAX,
         };
-        let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline);
+        let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline());
         own.min(self.next_ping).min(reaping)
     }
 
@@ -477,7 +499,7 @@ impl Session {
 
     /// A short call came back.
     pub fn reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
-        if matches!(call, Call::ReapCreate | Call::ReapStart) {
+        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart) {
             return self.reaping_reply(cx, call, reply);
         }
         match &mut self.state {
@@ -497,8 +519,8 @@ impl Session {
             self.next_ping += intervals * config::PING_INTERVAL_MILLISECONDS;
             self.ping(cx);
         }
-        if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline) {
-            self.reaping_timed_out(cx);
+        if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline()) {
+            self.reaping_timer(cx);
         }
         match &self.state {
             State::Upgrading(state) if cx.now >= state.deadline => self.upgrade_timed_out(cx),
@@ -521,6 +543,7 @@ impl Session {
 
     /// The gateway is going down: the session gets its CLOSE.
     pub fn shut_down(&mut self, cx: &mut Context<'_>) {
+        self.hurry_reaping(cx.now);
         match &self.state {
             State::Upgrading(_) => {
                 self.state = State::Gone;

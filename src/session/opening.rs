@@ -159,6 +159,7 @@ impl Opening {
             engine: self.engine?,
             user: (!self.hello.user.is_empty()).then_some(self.hello.user),
             dialect: self.dialect?,
+            opened_seconds: seconds(self.began),
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
             rights: self.rights?,
@@ -233,6 +234,7 @@ impl Session {
             Call::InspectExec
             | Call::InspectContainer
             | Call::ProbePaused
+            | Call::ReapInspect
             | Call::ReapCreate
             | Call::ReapStart => {}
         }
@@ -530,7 +532,17 @@ impl Session {
         let Opening { began, container, engine: Some(engine), rights: Some(rights), .. } = *state else {
             return;
         };
-        let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false, rights };
+        let stay = Stay {
+            exec: None,
+            container,
+            engine,
+            user: None,
+            dialect,
+            opened_seconds: seconds(began),
+            tty,
+            shell: false,
+            rights,
+        };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
@@ -595,6 +607,7 @@ impl Opening {
             workdir: given(&self.hello.workdir),
             environment,
             size: self.size,
+            privileged: false,
         }
     }
 }
@@ -619,6 +632,10 @@ fn wanted_target(hello: &Hello) -> Result<Target, String> {
         return Err("Name the app and the proc (app-name, proc-name), or a container.".to_owned());
     }
     Ok(Target::App { app: hello.app.clone(), proc: hello.proc.clone(), instance: hello.instance.clone() })
+}
+
+fn seconds(milliseconds: Millis) -> u32 {
+    u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)
 }
 
 /// A hijacked or followed stream has begun.

@@ -7,4 +7,5 @@ mod access;
 mod driver;
 mod ending;
 mod opening;
+mod reaping;
 mod streaming;
