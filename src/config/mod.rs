@@ -3,12 +3,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | this one | limits, and the settings as values |
-//! | [`options`] | the table of options: flags, environment and file → a valid configuration, and the help |
+//! | [`options`] | the table of options: flags, environment and file, and the help |
+//! | `draft` | what they say → a valid configuration |
 //! | `front` | what of it is about who may enter, and how clients come in |
 //! | `sources` | where a value stands, which of several counts, what is wrong with it |
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
+mod draft;
 mod front;
 pub mod options;
 mod sources;

@@ -335,6 +335,7 @@ mod tests {
             workdir: Some("/srv"),
             environment: &environment,
             size: SIZE,
+            privileged: true,
         };
         let parsed = parse(&create_exec(&DOCKER, "web", &full));
         assert_eq!(parsed.target, "/v1.51/containers/web/exec");
@@ -344,7 +345,7 @@ mod tests {
             concat!(
                 r#"{"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Tty":true,"#,
                 r#""Cmd":["sh","-c","echo \"ü\""],"Env":["A=b","C=d\n"],"User":"1000:1000","WorkingDir":"/srv","#,
-                r#""DetachKeys":"ctrl-^,ctrl-^,ctrl-^,ctrl-_,ctrl-@"}"#
+                r#""DetachKeys":"ctrl-^,ctrl-^,ctrl-^,ctrl-_,ctrl-@","Privileged":true}"#
             )
         );
         let bare =

@@ -19,7 +19,7 @@ mod way;
 use super::{Call, CallError, Context, Effect, Event, Millis, Reap, Session, SessionId, Stay};
 use crate::config::{self, ReapMode};
 use crate::engine::reply::{EngineError, ExecState, Fault, StartFailure};
-use crate::engine::{Dialect, EngineId, ExecId, read_start_failure, reply, request};
+use crate::engine::{CompactText, Dialect, EngineId, ExecId, read_start_failure, reply, request};
 use crate::wire::http::Reply;
 use way::{Found, Rest, Way};
 
@@ -28,8 +28,8 @@ use way::{Found, Rest, Way};
 pub(super) struct Reaping {
     engine: EngineId,
     dialect: Dialect,
-    container: String,
-    user: Option<String>,
+    container: CompactText,
+    user: Option<Box<str>>,
     /// The session's own exec.
     exec: ExecId,
     /// When the session was opened, as far as seconds tell.
@@ -84,7 +84,7 @@ impl Reaping {
                 let age = (cx.now - self.opened_at) / 1000;
                 let request = self.way.create(
                     &self.dialect,
-                    (&self.container, self.user.as_deref()),
+                    (&self.container.to_string(), self.user.as_deref()),
                     &way::arguments(cx.settings.reap, age, id),
                 );
                 (Call::ReapCreate, request)
