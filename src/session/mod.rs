@@ -26,7 +26,7 @@ mod upgrading;
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Full, Place};
-use crate::engine::{Dialect, EngineId, Engines, ExecId};
+use crate::engine::{CompactText, Dialect, EngineId, Engines, ExecId};
 use crate::outcome::{Action, Outcome};
 use crate::service::Peer;
 use crate::wire::http::Reply;
@@ -230,9 +230,10 @@ impl Context<'_> {
 struct Stay {
     /// The exec; none for attach.
     exec: Option<ExecId>,
-    container: String,
+    container: CompactText,
     engine: EngineId,
-    user: Option<String>,
+    /// As whom the process runs, where that is not the container's own user.
+    user: Option<Box<str>>,
     /// What the engine spoke when the session was opened.
     dialect: Dialect,
     tty: bool,

@@ -155,9 +155,9 @@ impl Opening {
         let Stage::Starting(exec) = self.stage else { return None };
         Some(Stay {
             exec: Some(exec),
-            container: self.container,
+            container: self.container.as_str().into(),
             engine: self.engine?,
-            user: (!self.hello.user.is_empty()).then_some(self.hello.user),
+            user: (!self.hello.user.is_empty()).then(|| self.hello.user.into()),
             dialect: self.dialect?,
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
@@ -530,16 +530,17 @@ impl Session {
         let Opening { began, container, engine: Some(engine), rights: Some(rights), .. } = *state else {
             return;
         };
+        let container = container.as_str().into();
         let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false, rights };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
 
     fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
-        let (container, engine) = (stay.container.clone(), stay.engine);
+        let (container, engine) = (stay.container.to_string(), stay.engine);
         cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
         if self.codec == Codec::V1 {
-            let opened = Opened { session: self.id.to_string(), container: stay.container.clone() };
+            let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
             let response = ResponseMessage {
                 msg_type: ResponseType::Opened as i32,
                 opened: Some(opened),

@@ -35,7 +35,8 @@ impl Session {
             environment: &[],
             size: None,
         };
-        cx.call(stay.engine, Call::ReapCreate, request::create_exec(&stay.dialect, &stay.container, &spec));
+        let request = request::create_exec(&stay.dialect, &stay.container.to_string(), &spec);
+        cx.call(stay.engine, Call::ReapCreate, request);
         self.reaping = Some(Box::new(Reaping {
             engine: stay.engine,
             dialect: stay.dialect,

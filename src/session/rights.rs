@@ -26,7 +26,8 @@ use core::net::IpAddr;
 pub(super) struct Rights {
     user: Box<str>,
     address: IpAddr,
-    expires: Option<UnixSeconds>,
+    /// [`UnixSeconds::MAX`] where they have no end.
+    expires: UnixSeconds,
     /// What is asked again; none where there is nothing to ask.
     again: Option<Box<Again>>,
 }
@@ -57,7 +58,12 @@ impl Rights {
             let question = Question { token, ..question };
             Box::new(Again { question, at, inquiry: None, unanswered_since: None })
         });
-        Rights { user: grant.user.as_str().into(), address, expires: grant.expires, again }
+        Rights {
+            user: grant.user.as_str().into(),
+            address,
+            expires: grant.expires.unwrap_or(UnixSeconds::MAX),
+            again,
+        }
     }
 }
 
@@ -164,7 +170,7 @@ impl Session {
     pub(super) fn check_rights(&mut self, cx: &mut Context<'_>) {
         let State::Streaming(state) = &mut self.state else { return };
         let rights = &mut state.stay.rights;
-        if rights.expires.is_some_and(|expires| cx.wall >= expires) {
+        if cx.wall >= rights.expires {
             let detail = "its time is over.".to_owned();
             return self.end(cx, Outcome::AccessEnded { detail });
         }
@@ -199,10 +205,8 @@ impl Session {
                 return cx.effects.push(Effect::Call { peer, call: Call::Access, request });
             }
             Step::Decided(Verdict::Allowed(grant)) if *grant.user == *rights.user => {
-                rights.expires = match grant.is_timed {
-                    true => [rights.expires, grant.expires].into_iter().flatten().min(),
-                    false => grant.expires,
-                };
+                let expires = grant.expires.unwrap_or(UnixSeconds::MAX);
+                rights.expires = if grant.is_timed { rights.expires.min(expires) } else { expires };
                 again.at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
                 again.unanswered_since = None;
                 return;
