@@ -91,11 +91,6 @@ impl Draft {
 
     /// What holds where nothing was said, and what does not go together.
     pub(super) fn finish(self, surroundings: &Surroundings<'_>) -> Result<Config, String> {
-        if self.certificate.is_some() && self.front.proxy_protocol {
-            let text = "--tls-cert does not go with --proxy-protocol: a balancer's header stands before TLS begins. Let \
-                        the balancer speak TLS, or leave --proxy-protocol away";
-            return Err(text.to_owned());
-        }
         let names_engines = !self.engines.is_empty() || self.node_template.is_some();
         if self.demo && names_engines {
             return Err("--demo brings its own engine: leave --engine away".to_owned());

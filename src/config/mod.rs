@@ -24,7 +24,7 @@ use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
 use crate::locate::Locator;
 use crate::service::Service;
 use crate::wire::forwarded::Network;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 // What a client may take: time.
@@ -276,6 +276,13 @@ pub struct Front {
     pub proxy_protocol: bool,
     /// Who is believed whom it serves.
     pub trusted_proxies: Vec<Network>,
+}
+
+impl Front {
+    /// What a proxy at this address says of its clients is believed.
+    pub fn trusts(&self, proxy: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(proxy))
+    }
 }
 
 /// What sessions go by.

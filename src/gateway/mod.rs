@@ -40,6 +40,7 @@ use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -635,7 +636,7 @@ impl Gateway {
                 held_bytes: 0,
                 queued: false,
             });
-            match self.client_leg(stream, key) {
+            match self.client_leg(stream, peer.ip(), key) {
                 Ok(leg) => {
                     if let Some(entry) = self.entries.get_mut(key) {
                         entry.client = Some(leg);
@@ -653,12 +654,18 @@ impl Gateway {
         self.listener.accept_again_now(self.now);
     }
 
-    fn client_leg(&self, stream: mio::net::TcpStream, key: Key) -> io::Result<Leg> {
+    fn client_leg(&self, stream: mio::net::TcpStream, peer: IpAddr, key: Key) -> io::Result<Leg> {
         let registry = self.poll.registry();
         let leg = Leg::new(registry, Socket::Tcp(stream), token_of(key, KIND_CLIENT), false)?;
-        match &self.own {
-            None => Ok(leg),
-            Some(own) => Ok(leg.over_tls(own.accept()?, Vec::new())),
+        let Some(own) = &self.own else { return Ok(leg) };
+        let front = &self.settings.front;
+        if !front.proxy_protocol {
+            return Ok(leg.over_tls(own.accept()?, Vec::new()));
+        }
+        // The session closes the connection of anybody else at the first byte, for which it takes no TLS.
+        match front.trusts(peer.to_canonical()) {
+            true => Ok(leg.over_tls(own.accept()?.behind_proxy_header(), Vec::new())),
+            false => Ok(leg),
         }
     }
 

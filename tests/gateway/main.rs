@@ -5,6 +5,7 @@
 
 mod access;
 mod attach;
+mod balancer;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod check;

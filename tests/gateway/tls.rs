@@ -30,12 +30,12 @@ fn secure_demo(authority: &Authority) -> (DemoEngine, Gateway) {
     (engine, gateway)
 }
 
-fn own(authority: &Authority) -> TlsFiles {
+pub(crate) fn own(authority: &Authority) -> TlsFiles {
     let files = (authority.file("gateway-cert.pem").into(), authority.file("gateway-key.pem").into());
     TlsFiles { own: Some(files), ..TlsFiles::default() }
 }
 
-fn socket(address: SocketAddr) -> TcpStream {
+pub(crate) fn socket(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -173,7 +173,7 @@ fn clients_that_fail_disturb_nobody() {
 }
 
 /// Everything up to the end, however that comes.
-fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("{error}"),
