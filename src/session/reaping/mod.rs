@@ -29,7 +29,8 @@ pub(super) struct Reaping {
     engine: EngineId,
     dialect: Dialect,
     container: CompactText,
-    user: Option<Box<str>>,
+    #[allow(clippy::box_collection, reason = "as the session has it")]
+    user: Option<Box<String>>,
     /// The session's own exec.
     exec: ExecId,
     /// When the session was opened, as far as seconds tell.
@@ -84,7 +85,7 @@ impl Reaping {
                 let age = (cx.now - self.opened_at) / 1000;
                 let request = self.way.create(
                     &self.dialect,
-                    (&self.container.to_string(), self.user.as_deref()),
+                    (&self.container.to_string(), self.user.as_deref().map(String::as_str)),
                     &way::arguments(cx.settings.reap, age, id),
                 );
                 (Call::ReapCreate, request)
