@@ -167,6 +167,20 @@ impl Peers {
         }
     }
 
+    /// Somebody waits for this engine: for a leg, or for the end of a call.
+    pub(super) fn is_waited_for(&self, engine: EngineId) -> bool {
+        let link = self.engines.get(engine.index()).and_then(Option::as_ref);
+        link.is_some_and(|link| !link.connecting.is_empty() || link.upstream.has_calls())
+    }
+
+    /// Another engine may be known as this one from now on: nothing of it is kept, its connections least of all.
+    pub(super) fn forget(&mut self, engine: EngineId, pool: &mut Pool) {
+        if let Some(link) = self.engines.get_mut(engine.index()).and_then(Option::take) {
+            link.upstream.close(pool);
+        }
+        self.busy.retain(|peer| *peer != Peer::Engine(engine));
+    }
+
     /// Gives waiting calls to connections.
     pub(super) fn dispatch(&mut self, registry: &Registry, pool: &mut Pool, now: Millis) {
         for at in 0..self.busy.len() {
