@@ -73,14 +73,15 @@ impl Peers {
             let (address, manners, connector) = match peer {
                 Peer::Engine(engine) => {
                     let who = if engines.only().is_some() { "the engine" } else { engines.name(engine) };
-                    (engines.address(engine)?, Manners::of_engine(who), &self.connectors.engines)
+                    let connector = self.connectors.of_engine(engines.name(engine));
+                    (engines.address(engine)?, Manners::of_engine(who), connector)
                 }
                 Peer::Service(service) => {
                     let service = services.get(service.index())?;
-                    (&service.address, Manners::of_service(service), &self.connectors.services)
+                    (&service.address, Manners::of_service(service), self.connectors.services.as_ref())
                 }
             };
-            let endpoint = Endpoint::new(address, &self.resolver, connector.as_ref());
+            let endpoint = Endpoint::new(address, &self.resolver, connector);
             let upstream = Upstream::new(endpoint.clone(), manners, number_of(peer), self.token);
             let link = Link {
                 endpoint,
