@@ -15,7 +15,7 @@ const REAP_SCRIPT: &str = include_str!("reap.sh");
 /// The reaper is being created or started.
 #[derive(Debug)]
 pub(super) struct Reaping {
-    engine: EngineId,
+    pub(super) engine: EngineId,
     dialect: Dialect,
     pub(super) deadline: Millis,
 }
