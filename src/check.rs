@@ -166,6 +166,8 @@ fn who_listens(config: &Config, own: Option<&Own>) -> Result<String, String> {
             let why = "a gateway does so already, over TLS: say --tls-cert and --tls-key here too, or take another port";
             return Err(why.to_owned());
         }
+        // A gateway is not silent.
+        Err(error) if is_late(&error) => String::new(),
         Err(error) if connector.is_some() => format!(", or a gateway unlike this one ({error})"),
         Err(_) if front.proxy_protocol => ", or a gateway, which hears trusted proxies only".to_owned(),
         Ok(_) | Err(_) => String::new(),
@@ -264,6 +266,10 @@ fn finds_nothing(
     }
 }
 
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
 /// The error, and what to do about it.
 fn with_advice(peer: &Address, error: &io::Error) -> String {
     use io::ErrorKind;
@@ -275,7 +281,7 @@ fn with_advice(peer: &Address, error: &io::Error) -> String {
         "this user may not open the socket: run Entry as a member of its group (mostly docker)"
     } else if is(&[ErrorKind::ConnectionRefused]) {
         "nobody listens there: is it running, and is this its port?"
-    } else if is(&[ErrorKind::TimedOut, ErrorKind::WouldBlock]) {
+    } else if is_late(error) {
         "nothing is answered in time: is the address right, and is no firewall in between?"
     } else if is(&[ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]) {
         "it closed the connection: does it speak plain HTTP there?"

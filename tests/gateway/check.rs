@@ -187,7 +187,7 @@ fn a_gateway_that_runs_already_is_known() {
         (proxied.address, String::new(), format!("{another}: end it")),
         (sealed_and_proxied.address, format!("{ours} {here}"), known.to_owned()),
         (proxied_elsewhere.address, elsewhere, format!("{another}, or a gateway, which hears trusted")),
-        (other.url[6..].parse().unwrap(), ours, format!("{another}, or a gateway unlike this one (it ended")),
+        (other.url[6..].parse().unwrap(), ours, format!("{another}: end it")),
         (other.url[6..].parse().unwrap(), String::new(), format!("{another}: end it")),
     ];
     for (address, options, words) in table {
@@ -222,8 +222,7 @@ fn engines_are_tried_over_tls() {
         let path = directory.path().to_str().unwrap();
         let (status, text) =
             check(&["--listen", "127.0.0.1:0", "--engine", &at, "--engine-cert-path", path], &[]);
-        let is_told =
-            |line: &str| line.contains(&format!(" the engine {}: ", engine.url)) && line.contains(words);
+        let is_told = |line: &str| line.contains(&format!("({}): ", engine.url)) && line.contains(words);
         assert!(status == expected && text.lines().any(is_told), "{words}: {text}");
     }
 }

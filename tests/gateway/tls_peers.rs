@@ -134,8 +134,8 @@ fn each_engine_may_have_certificates_of_its_own() {
         let address = Address::parse(&engine.url).unwrap();
         settings.peers =
             Peers { engines: vec![NamedEngine { name: name.to_owned(), address }], ..Peers::default() };
-        let mut client =
-            Client::enter(Gateway::start(settings, tls.clone()).unwrap().address, hello_tty(&["cat"]));
+        let gateway = Gateway::start(settings, tls.clone()).unwrap();
+        let mut client = Client::enter(gateway.address, hello_tty(&["cat"]));
         client.type_in(BYE);
         client.end()
     };
