@@ -68,7 +68,8 @@ const ROWS: &[Row] = &[
         "engine-cert-path",
         One("DIR"),
         "speak TLS to engines at tcp://, which DIR/ca.pem knows; cert.pem and key.pem say who\n\
-         calls  [$DOCKER_CERT_PATH or ~/.docker where $DOCKER_TLS_VERIFY is set, else plain TCP]",
+         calls; those of the engine NAME may stand in DIR/NAME\n\
+         [$DOCKER_CERT_PATH or ~/.docker where $DOCKER_TLS_VERIFY is set, else plain TCP]",
         |draft, text| {
             draft.tls.engines = Some(path(text)?);
             Ok(())

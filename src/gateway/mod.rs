@@ -38,7 +38,7 @@ use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -269,6 +269,9 @@ impl Gateway {
             self.free(key);
         }
         self.return_memory();
+        if self.engines.wants_room() {
+            self.forget_engines();
+        }
         match self.stop_at {
             None => self.accept(),
             Some(at) if self.entries.len() == 0 || self.now >= at => return true,
@@ -619,6 +622,15 @@ impl Gateway {
             self.sessions_peak = here;
             self.pool.clear();
             sys::return_freed_memory();
+        }
+    }
+
+    /// Engines of nodes that no session and no call needs are forgotten, so that others can be met.
+    fn forget_engines(&mut self) {
+        let Gateway { entries, engines, peers, pool, .. } = self;
+        let needed: HashSet<EngineId> = entries.values().filter_map(|entry| entry.session.engine()).collect();
+        for engine in engines.make_room(|engine| needed.contains(&engine) || peers.is_waited_for(engine)) {
+            peers.forget(engine, pool);
         }
     }
 

@@ -380,6 +380,17 @@ impl Session {
         }
     }
 
+    /// The engine that it needs: there it is being opened, goes on, or leaves something to be ended.
+    pub fn engine(&self) -> Option<EngineId> {
+        let own = match &self.state {
+            State::Opening(state) => state.engine(),
+            State::Streaming(state) => Some(state.stay.engine),
+            State::Settling(state) => Some(state.stay.engine),
+            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+        };
+        own.or(self.reaping.as_ref().map(|reaping| reaping.engine))
+    }
+
     /// What the session holds beside what waits for its sockets, in bytes.
     pub fn held_bytes(&self) -> usize {
         let own = match &self.state {

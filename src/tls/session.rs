@@ -29,6 +29,9 @@ const ANSWER_TO_PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 47\r\nConnection: close\r\n\r\nTLS is spoken here: write https:// and wss://.\n";
 
+/// The body of that.
+pub const TOLD_TO_PLAIN_HTTP: &[u8] = b"TLS is spoken here: write https:// and wss://.\n";
+
 /// Which side of the connection this is.
 enum Side {
     Client(Box<UnbufferedClientConnection>),

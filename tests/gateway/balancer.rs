@@ -2,7 +2,7 @@
 //! without.
 
 use crate::access::url;
-use crate::certificates::{Authority, Connected, Valid};
+use crate::certificates::{Authority, Connected, HOST, Valid};
 use crate::client::{Client, hello_tty};
 use crate::fake::{BYE, Fake, PROMPT, Then, usual};
 use crate::raw::{BINARY, Raw, frame, hello_message, upgrade_v1};
@@ -19,10 +19,9 @@ use std::sync::atomic::Ordering;
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.5 192.0.2.1 4711 80\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x05\xc0\0\x02\x01\x12\x67\0\x50";
-const HOST: &str = "127.0.0.1";
 
 /// Lets everybody in, and hears where they say they are.
-fn doorkeeper() -> Fake {
+pub(crate) fn doorkeeper() -> Fake {
     Fake::tcp(|_, connection| {
         connection.answer(200, "", r#"{"allow":true,"user":"ada"}"#);
         Then::Answered
@@ -37,7 +36,7 @@ fn told_last(doorkeeper: &Fake) -> String {
 }
 
 /// A gateway at which connections begin with a PROXY header of somebody in that network.
-fn behind(network: &str, engine: &Fake, doorkeeper: &Fake, tls: TlsFiles) -> Gateway {
+pub(crate) fn behind(network: &str, engine: &Fake, doorkeeper: &Fake, tls: TlsFiles) -> Gateway {
     let service = Service::parse("it", &url(doorkeeper), 60_000).unwrap();
     let mut settings = Gateway::settings(&engine.url);
     settings.peers =

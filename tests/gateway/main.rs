@@ -26,3 +26,4 @@ mod several;
 mod stalls;
 mod support;
 mod tls;
+mod tls_peers;

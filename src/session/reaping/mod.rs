@@ -26,7 +26,7 @@ use way::{Found, Rest, Way};
 /// What is left in the container is being ended.
 #[derive(Debug)]
 pub(super) struct Reaping {
-    engine: EngineId,
+    pub(super) engine: EngineId,
     dialect: Dialect,
     container: CompactText,
     #[allow(clippy::box_collection, reason = "as the session has it")]
