@@ -30,6 +30,7 @@ pub(super) struct Draft {
     pub(super) attach_tail_lines: Option<u32>,
     pub(super) paused_seconds: Option<u32>,
     pub(super) reap: ReapMode,
+    pub(super) unguarded: bool,
     pub(super) tls: TlsFiles,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -144,6 +145,8 @@ impl Draft {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
         settings.reap = self.reap;
+        // What the demo runs ends with it.
+        settings.guard = !self.unguarded && !self.demo;
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
@@ -203,6 +206,14 @@ pub(super) fn reap(text: &str) -> Result<ReapMode, String> {
         "session" => Ok(ReapMode::Session),
         "off" => Ok(ReapMode::Off),
         _ => Err(format!("takes tree, session or off, not {text:?}")),
+    }
+}
+
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("takes on or off, not {text:?}")),
     }
 }
 

@@ -95,6 +95,23 @@ pub const REAP_WATCH_MILLISECONDS: u64 = 300;
 pub const REAP_WATCH_MILLISECONDS_MAX: u64 = 5_000;
 /// How long a reaper may take once it runs. Its own limit is 22 naps of each kind, which last a second in the worst sh.
 pub const REAPER_MILLISECONDS_MAX: u64 = 60_000;
+/// How long after a terminal was opened in a container a guard is sent there: it would compete with the first prompt.
+pub const GUARD_AFTER_TERMINAL_MILLISECONDS: u64 = 200;
+/// The same after a command was begun without a terminal: most are over by then.
+pub const GUARD_AFTER_COMMAND_MILLISECONDS: u64 = 1_000;
+/// The first rest before a guard is sent anew; each next one is twice as long, up to the other. A guard that has lost its
+/// gateway waits 4 s for the next one.
+pub const GUARD_RETRY_MILLISECONDS: u64 = 100;
+/// The longest such rest.
+pub const GUARD_RETRY_MILLISECONDS_MAX: u64 = 60_000;
+/// How often in a row it is tried.
+pub const GUARD_TRIES_MAX: u32 = 8;
+/// How often a guard is sent an empty line, since what stands between may end connections that nobody uses.
+pub const GUARD_BEAT_MILLISECONDS: u64 = 15_000;
+/// What is kept of a guard's words until it says that it stands.
+pub const GUARD_WORDS_BYTES_MAX: usize = 512;
+/// Of the descriptors that sessions may have, one in so many is for guards; containers beyond that have none.
+pub const GUARDS_SHARE: usize = 16;
 /// How long first output that looks like a failed start is held before it is taken for output.
 pub const START_FAILURE_MILLISECONDS: u64 = 500;
 /// How long such a text may be.
@@ -304,6 +321,15 @@ pub struct Settings {
     pub paused_milliseconds_max: u64,
     /// What is ended of what sessions leave.
     pub reap: ReapMode,
+    /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
+    pub guard: bool,
+}
+
+impl Settings {
+    /// Whether there are guards.
+    pub fn guards(&self) -> bool {
+        self.guard && self.reap != ReapMode::Off
+    }
 }
 
 impl Default for Settings {
@@ -317,6 +343,7 @@ impl Default for Settings {
             attach_tail_lines: 100,
             paused_milliseconds_max: 60_000,
             reap: ReapMode::default(),
+            guard: true,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The table of options. Flags, environment and file know the same names, and the help is read off the same rows, so
 //! that none of the four can drift.
 
-use super::draft::{Draft, EngineWish, container_pattern, engine, labels, locate, number, path, reap};
+use super::draft::{
+    Draft, EngineWish, container_pattern, engine, labels, locate, number, on_or_off, path, reap,
+};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};
 use std::ffi::OsString;
@@ -238,6 +240,16 @@ const ROWS: &[Row] = &[
          was begun with nohup or setsid; off, nothing  [tree]",
         |draft, text| {
             draft.reap = reap(text)?;
+            Ok(())
+        },
+    ),
+    row(
+        "guard",
+        One("on|off"),
+        "keep a small process in containers with open sessions, which ends what they leave there if\n\
+         this gateway is killed  [on]",
+        |draft, text| {
+            draft.unguarded = !on_or_off(text)?;
             Ok(())
         },
     ),

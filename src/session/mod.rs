@@ -14,6 +14,7 @@
 //! gives it what arrived and does what it asks for.
 
 mod closing;
+mod guarding;
 mod inbound;
 mod locating;
 mod opening;
@@ -34,6 +35,8 @@ use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
 use core::net::IpAddr;
+use guarding::Guarding;
+pub use guarding::Post;
 use inbound::{Arrival, Inbound};
 use opening::Opening;
 use reaping::Reaping;
@@ -153,6 +156,13 @@ pub enum Effect {
     FinishClientOutput,
     /// Close the client leg now.
     CloseClient,
+    /// The session is open here: there is to be a guard after so many milliseconds, unless there is one. It is told of
+    /// the session by [`Session::guards`].
+    Guard(Post, Millis),
+    /// Nothing is left of the session here: the guard is told by [`Session::guards_no_more`].
+    Unguard(Post),
+    /// This guard has left its post.
+    Relieved(Post),
     /// Write it down.
     Tell(Event),
 }
@@ -182,6 +192,13 @@ pub enum Event {
     Ended {
         /// How.
         outcome: Outcome,
+    },
+    /// There can be no guard in a container, though sessions are open there.
+    Unguarded {
+        /// The container.
+        container: String,
+        /// What is in the way.
+        why: String,
     },
     /// How the ending of what it left in the container goes on.
     Reap(Reap),
@@ -267,6 +284,13 @@ struct Stay {
     rights: Rights,
 }
 
+impl Stay {
+    /// Where a guard stands for it.
+    fn post(&self) -> Post {
+        Post { engine: self.engine, container: self.container.clone(), user: self.user.clone() }
+    }
+}
+
 /// One stay in one container.
 #[derive(Debug)]
 pub struct Session {
@@ -289,19 +313,25 @@ enum State {
     Streaming(Streaming),
     Settling(Box<Settling>),
     Closing(Box<Closing>),
+    /// No session, but driven as one.
+    Guarding(Box<Guarding>),
     Gone,
 }
 
 impl Session {
     /// A session whose client has just connected, from this address.
     pub fn new(id: SessionId, now: Millis, peer: IpAddr) -> Self {
+        Session::without_client(id, State::Upgrading(Box::new(Upgrading::new(now, peer))))
+    }
+
+    fn without_client(id: SessionId, state: State) -> Self {
         Session {
             id,
             codec: Codec::Protobuf,
             action: Action::Enter,
             inbound: Inbound::new(config::HELLO_BYTES_MAX),
             next_ping: Millis::MAX,
-            state: State::Upgrading(Box::new(Upgrading::new(now, peer))),
+            state,
             reaping: None,
         }
     }
@@ -325,6 +355,7 @@ impl Session {
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
+            State::Guarding(state) => state.deadline(),
             State::Gone => Millis::MAX,
         };
         let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline());
@@ -337,7 +368,7 @@ impl Session {
             State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
             State::Opening(state) => state.wants_client(),
             State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
-            State::Gone => false,
+            State::Guarding(_) | State::Gone => false,
         }
     }
 
@@ -346,6 +377,7 @@ impl Session {
         match &self.state {
             State::Opening(state) => state.wants_engine(),
             State::Streaming(state) => state.wants_engine(client_backlog),
+            State::Guarding(state) => state.wants_engine(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -358,6 +390,7 @@ impl Session {
     pub fn wants_engine_leg(&self) -> Option<EngineId> {
         match &self.state {
             State::Opening(state) => state.wants_leg(),
+            State::Guarding(state) => state.wants_leg(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
@@ -371,6 +404,7 @@ impl Session {
     pub fn opens_at(&self) -> Option<EngineId> {
         match &self.state {
             State::Opening(state) => state.engine(),
+            State::Guarding(state) => Some(state.engine()),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
@@ -386,9 +420,10 @@ impl Session {
             State::Opening(state) => state.engine(),
             State::Streaming(state) => Some(state.stay.engine),
             State::Settling(state) => Some(state.stay.engine),
+            State::Guarding(state) => Some(state.engine()),
             State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
         };
-        own.or(self.reaping.as_ref().map(|reaping| reaping.engine))
+        own.or(self.reaping.as_ref().map(|reaping| reaping.post.engine))
     }
 
     /// What the session holds beside what waits for its sockets, in bytes.
@@ -397,7 +432,11 @@ impl Session {
             State::Upgrading(state) => state.held_bytes(),
             State::Opening(state) => state.held_bytes(),
             State::Streaming(state) => state.held_bytes(),
-            State::Greeting(_) | State::Settling(_) | State::Closing(_) | State::Gone => 0,
+            State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => 0,
         };
         own + self.inbound.held_bytes()
     }
@@ -409,7 +448,7 @@ impl Session {
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
             State::Closing(_) => {}
-            State::Gone => return,
+            State::Guarding(_) | State::Gone => return,
         }
         let mut position = range.start;
         loop {
@@ -451,14 +490,18 @@ impl Session {
             State::Opening(_) => self.early_message(cx, &buffer[range]),
             State::Streaming(_) => self.streaming_message(cx, buffer, range),
             // Too late for it: the process is gone, or the connection as good as.
-            State::Upgrading(_) | State::Settling(_) | State::Closing(_) | State::Gone => {}
+            State::Upgrading(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => {}
         }
     }
 
     /// The client's stream ended, or its connection broke, without a close frame.
     pub fn client_closed(&mut self, cx: &mut Context<'_>) {
         match &self.state {
-            State::Gone => {}
+            State::Guarding(_) | State::Gone => {}
             State::Upgrading(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
@@ -472,13 +515,23 @@ impl Session {
 
     /// The engine leg is connected.
     pub fn engine_connected(&mut self, cx: &mut Context<'_>) {
-        if let State::Opening(_) = self.state {
-            self.opening_connected(cx);
+        match &self.state {
+            State::Opening(_) => self.opening_connected(cx),
+            State::Guarding(_) => self.guard_connected(cx),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => {}
         }
     }
 
     /// The engine leg could not be connected; `why` names the address and the error.
     pub fn engine_failed(&mut self, cx: &mut Context<'_>, why: String) {
+        if let State::Guarding(_) = self.state {
+            return self.guard_failed(cx, why);
+        }
         if let State::Opening(state) = &self.state {
             state.forget_dialect(cx.engines);
             self.end(cx, Outcome::EngineUnavailable { detail: why });
@@ -491,6 +544,7 @@ impl Session {
         match &mut self.state {
             State::Opening(_) => self.opening_bytes(cx, buffer, range),
             State::Streaming(_) => self.output_bytes(cx, buffer, range),
+            State::Guarding(_) => self.guard_bytes(cx, &buffer[range]),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -504,6 +558,7 @@ impl Session {
         match &self.state {
             State::Opening(_) => self.opening_closed(cx),
             State::Streaming(_) => self.stream_ended(cx),
+            State::Guarding(_) => self.guard_closed(cx),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -521,7 +576,11 @@ impl Session {
             State::Opening(_) => self.opening_called(cx, call, reply),
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => {}
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => {}
         }
     }
 
@@ -546,7 +605,9 @@ impl Session {
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
-            State::Upgrading(_)
+            State::Guarding(state) if cx.now >= state.deadline() => self.guard_timer(cx),
+            State::Guarding(_)
+            | State::Upgrading(_)
             | State::Greeting(_)
             | State::Opening(_)
             | State::Streaming(_)
@@ -567,7 +628,8 @@ impl Session {
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
                 self.end(cx, Outcome::ShuttingDown);
             }
-            State::Closing(_) | State::Gone => {}
+            // It outlasts everybody whom it guards.
+            State::Closing(_) | State::Guarding(_) | State::Gone => {}
         }
     }
 

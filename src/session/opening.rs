@@ -303,6 +303,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Guarding(_)
             | State::Gone => "nothing",
         }
     }
@@ -518,6 +519,14 @@ impl Session {
         let reads_input = state.hello.tty || state.hello.stdin;
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
+        if cx.settings.guards() {
+            // What is over soon needs none, and a prompt comes before it.
+            let after = match stay.tty {
+                true => config::GUARD_AFTER_TERMINAL_MILLISECONDS,
+                false => config::GUARD_AFTER_COMMAND_MILLISECONDS,
+            };
+            cx.effects.push(Effect::Guard(stay.post(), after));
+        }
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
         if let Some(size) = size {
             streaming.resize(cx, size);

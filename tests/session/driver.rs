@@ -11,7 +11,7 @@ use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
 use entry::outcome::Outcome;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Reap, Session, SessionId};
+use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{
     Close, Hello, Opened, RequestMessage, RequestType, ResponseMessage, ResponseType,
@@ -161,6 +161,11 @@ pub(crate) struct Visit {
     pub(crate) client_output_finished: bool,
     pub(crate) client_closed: bool,
     pub(crate) outcomes: Vec<Outcome>,
+    /// How many guards know of it.
+    pub(crate) guards: i32,
+    /// Of a guard: why there is none, and whether it has left.
+    pub(crate) unguarded: Vec<String>,
+    pub(crate) relieved: bool,
     /// What was told of the ending of what it left.
     pub(crate) reaps: Vec<Reap>,
     buffer: Vec<u8>,
@@ -203,11 +208,35 @@ impl Visit {
             client_output_finished: false,
             client_closed: false,
             outcomes: Vec::new(),
+            guards: 0,
+            unguarded: Vec::new(),
+            relieved: false,
             reaps: Vec::new(),
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
             text: b"left over".to_vec(),
             seen: Vec::new(),
         }
+    }
+
+    /// A guard on its way to the container, in place of a session.
+    pub(crate) fn guard(after: Millis) -> Visit {
+        let mut visit = Visit::new(Speaks::V1);
+        let post = Post {
+            engine: visit.engine_id(),
+            container: CONTAINER.into(),
+            user: Some(Box::new("app".to_owned())),
+        };
+        visit.engines.learn(visit.engine_id(), Dialect { version: "1.51".parse().unwrap(), podman: false });
+        visit.session = Session::guard(visit.session.id(), visit.now, post, after);
+        visit
+    }
+
+    pub(crate) fn guards(&mut self, number: u64) {
+        self.step(|session, cx, _| session.guards(cx, number));
+    }
+
+    pub(crate) fn guards_no_more(&mut self, number: u64) {
+        self.step(|session, cx, _| session.guards_no_more(cx, number));
     }
 
     // ---- Inputs.
@@ -264,6 +293,17 @@ impl Visit {
                 Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
                 Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
                 Effect::Tell(Event::Ended { outcome }) => self.outcomes.push(outcome),
+                Effect::Guard(post, after) => {
+                    assert_eq!(post.container.to_string(), CONTAINER);
+                    assert!((100..=1_000).contains(&after), "not beside the opening");
+                    self.guards += 1;
+                }
+                Effect::Unguard(post) => {
+                    assert_eq!(post.container.to_string(), CONTAINER);
+                    self.guards -= 1;
+                }
+                Effect::Relieved(_) => self.relieved = true,
+                Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
                 Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
                 Effect::Tell(Event::Opened { .. }) => {}
             }
@@ -647,6 +687,7 @@ impl Visit {
         assert!(self.client_closed);
         assert!(self.session.is_gone(), "{:?}", self.session);
         assert!(self.calls.is_empty(), "{:?}", self.calls);
+        assert_eq!(self.guards, 0, "whom a guard knows of is forgotten in the end");
         assert_eq!(self.session.deadline(), Millis::MAX);
     }
 

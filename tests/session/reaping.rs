@@ -1,6 +1,6 @@
 //! What a session left in its container is ended, whatever the engine does meanwhile.
 
-use crate::driver::{CONTAINER, Kind, Speaks, Visit};
+use crate::driver::{CONTAINER, Kind, Speaks, Visit, upgraded};
 use entry::config::{self, ReapMode};
 use entry::session::{Call, Reap};
 use entry::wire::message::Hello;
@@ -64,8 +64,12 @@ fn how_much_is_ended_is_said_to_the_reaper() {
         let command = visit.reaper_is_created()["Cmd"].clone();
         assert_eq!((&command[4], &command[5]), (&json!(word), &json!("61")), "and how old the session is");
     }
-    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, shell());
+    let mut visit = Visit::new(Speaks::V1);
     visit.settings.reap = ReapMode::Off;
+    visit.greet("/enter", shell());
+    visit.until_start(Kind::Docker51);
+    visit.asked();
+    visit.engine(upgraded());
     visit.client_vanishes();
     visit.is_over();
     assert_eq!(visit.reaps, []);

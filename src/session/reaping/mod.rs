@@ -16,21 +16,21 @@
 
 mod way;
 
-use super::{Call, CallError, Context, Effect, Event, Millis, Reap, Session, SessionId, Stay};
+use super::{Call, CallError, Context, Effect, Event, Millis, Post, Reap, Session, SessionId, Stay};
 use crate::config::{self, ReapMode};
 use crate::engine::reply::{EngineError, ExecState, Fault, StartFailure};
-use crate::engine::{CompactText, Dialect, EngineId, ExecId, read_start_failure, reply, request};
+use crate::engine::{Dialect, ExecId, read_start_failure, reply, request};
 use crate::wire::http::Reply;
 use way::{Found, Rest, Way};
 
 /// What is left in the container is being ended.
 #[derive(Debug)]
 pub(super) struct Reaping {
-    pub(super) engine: EngineId,
+    /// Where it was.
+    pub(super) post: Post,
+    /// A guard stands there for it.
+    guarded: bool,
     dialect: Dialect,
-    container: CompactText,
-    #[allow(clippy::box_collection, reason = "as the session has it")]
-    user: Option<Box<String>>,
     /// The session's own exec.
     exec: ExecId,
     /// When the session was opened, as far as seconds tell.
@@ -77,7 +77,7 @@ impl Reaping {
     fn ask(&mut self, cx: &mut Context<'_>, id: SessionId) {
         self.due = Millis::MAX;
         // The engine may have come back as another.
-        self.dialect = cx.engines.dialect(self.engine).unwrap_or(self.dialect);
+        self.dialect = cx.engines.dialect(self.post.engine).unwrap_or(self.dialect);
         let (call, request) = match &self.stage {
             Stage::Looking => (Call::ReapInspect, request::inspect_exec(&self.dialect, &self.exec)),
             Stage::Creating => {
@@ -85,7 +85,7 @@ impl Reaping {
                 let age = (cx.now - self.opened_at) / 1000;
                 let request = self.way.create(
                     &self.dialect,
-                    (&self.container.to_string(), self.user.as_deref().map(String::as_str)),
+                    (&self.post.container.to_string(), self.post.user.as_deref().map(String::as_str)),
                     &way::arguments(cx.settings.reap, age, id),
                 );
                 (Call::ReapCreate, request)
@@ -95,7 +95,7 @@ impl Reaping {
             }
             Stage::Watching(exec) => (Call::ReapInspect, request::inspect_exec(&self.dialect, exec)),
         };
-        cx.call(self.engine, call, request);
+        cx.call(self.post.engine, call, request);
     }
 
     /// The engine is asked the same again in a little while, then in twice as long.
@@ -145,15 +145,15 @@ enum Next {
 impl Session {
     /// Begins it, where something may be left.
     pub(super) fn reap(&mut self, cx: &mut Context<'_>, stay: Stay, starting: bool) {
+        let post = stay.post();
         let Some(exec) = stay.exec else { return };
         if cx.settings.reap == ReapMode::Off {
             return;
         }
         let mut reaping = Box::new(Reaping {
-            engine: stay.engine,
+            post,
+            guarded: !starting && cx.settings.guards(),
             dialect: stay.dialect,
-            container: stay.container,
-            user: stay.user,
             exec,
             opened_at: Millis::from(stay.opened_seconds) * 1000,
             way: Way::AsUser,
@@ -259,13 +259,19 @@ impl Session {
             return;
         }
         let reaped = Reap::Done { processes: reaping.processes, unseen: reaping.left == Rest::Unseen };
-        self.reaping = None;
-        cx.effects.push(Effect::Tell(Event::Reap(reaped)));
+        self.end_reaping(cx, reaped);
     }
 
     fn reaping_given_up(&mut self, cx: &mut Context<'_>, trouble: String) {
-        self.reaping = None;
-        cx.effects.push(Effect::Tell(Event::Reap(Reap::GivenUp(trouble))));
+        self.end_reaping(cx, Reap::GivenUp(trouble));
+    }
+
+    fn end_reaping(&mut self, cx: &mut Context<'_>, how: Reap) {
+        let Some(reaping) = self.reaping.take() else { return };
+        cx.effects.push(Effect::Tell(Event::Reap(how)));
+        if reaping.guarded {
+            cx.effects.push(Effect::Unguard(reaping.post));
+        }
     }
 }
 

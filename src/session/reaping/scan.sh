@@ -3,15 +3,24 @@
 # scan: L = the live processes that are meant, between spaces; D is set where one may be that cannot be seen.
 #   W  tree: with children, with children that called setsid, whatever they do with signals
 #      session: only of the exec's own terminal session, and of those none that ignores the hang-up, as under nohup
-#   T  what stands behind ENTRY_SESSION= in the environment they began with, or the beginning of it
+#   T  their gateway, and N their numbers, between spaces: ENTRY_SESSION=T:NUMBER is in the environment they began with
 #   B  when the first of them can have begun, in clock ticks since the machine's start: so D is about nobody older
 # K = everybody who was ever meant, as pid/start: with its number and its start a process is the same.
 K=' ' R=' '
 
+# A process and a text: 0 where it began with it, 1 where not, 2 where it may not be looked at. Sets e to the text and
+# what follows. (Shells drop the NULs in what they read.)
 marked() {
   while IFS= read -r e || [ -n "$e" ]; do
-    case $e in *"ENTRY_SESSION=$T"*) return 0;; esac
+    case $e in *"$2"*) e=$2${e#*"$2"}; return 0;; esac
   done <"/proc/$1/environ" || return 2
+  return 1
+}
+
+meant() {
+  marked "$1" "ENTRY_SESSION=$T:" || return
+  e=${e#"ENTRY_SESSION=$T:"} e=${e%"${e#????????????????}"}
+  case $N in *" $e "*) return 0;; esac
   return 1
 }
 
@@ -28,7 +37,7 @@ scan_tree() {
     set -- ${st##*) }
     case $1 in Z|X) continue;; esac
     case $K in *" $p/${20} "*) m=0;; *)
-      marked "$p"; m=$?
+      meant "$p"; m=$?
       [ $m = 2 ] && [ "${20}" -ge "$B" ] && X="$X $p";;
     esac
     if [ $m = 0 ]; then
@@ -60,7 +69,7 @@ scan_session() {
     read -r st <"$d/stat" || continue
     set -- ${st##*) }
     case $1 in Z|X) continue;; esac
-    [ "$2" = 0 ] && [ "$p" != $$ ] && marked "$p" && R="$R$4 "
+    [ "$2" = 0 ] && [ "$p" != $$ ] && meant "$p" && R="$R$4 "
     A="$A $p $4 ${20}"
   done
   set -- $A
