@@ -139,13 +139,15 @@ fn listening(config: &Config, own: Option<&Own>) -> Result<String, String> {
         Ok(_) => return Ok("nobody does so far".to_owned()),
         Err(error) => error,
     };
-    match error.kind() {
-        io::ErrorKind::AddrInUse => who_listens(config, own),
-        io::ErrorKind::PermissionDenied => {
-            Err(format!("{error}: ports below 1024 need a right of their own; take another one"))
-        }
-        io::ErrorKind::AddrNotAvailable => Err(format!("{error}: this machine has no such address")),
-        _ => Err(error.to_string()),
+    let is = |kind: io::ErrorKind| error.kind() == kind;
+    if is(io::ErrorKind::AddrInUse) {
+        who_listens(config, own)
+    } else if is(io::ErrorKind::PermissionDenied) {
+        Err(format!("{error}: ports below 1024 need a right of their own; take another one"))
+    } else if is(io::ErrorKind::AddrNotAvailable) {
+        Err(format!("{error}: this machine has no such address"))
+    } else {
+        Err(error.to_string())
     }
 }
 

@@ -30,7 +30,7 @@ impl Session {
             command: &command,
             tty: false,
             stdin: false,
-            user: stay.user.as_deref(),
+            user: stay.user.as_deref().map(String::as_str),
             workdir: None,
             environment: &[],
             size: None,
