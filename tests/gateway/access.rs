@@ -228,7 +228,10 @@ fn by_keys_of(engine: &Fake, issuer: &str) -> Gateway {
 /// A token that lets its bearer run commands in every container for an hour, signed with the key of this name.
 pub(crate) fn signed_for_an_hour(id: &str) -> String {
     let expires = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3600;
-    signed(id, &json!({"aud": "entry", "sub": "ada", "exp": expires, "entry": {"exec": ["*/*", "container:*"]}}))
+    signed(
+        id,
+        &json!({"aud": "entry", "sub": "ada", "exp": expires, "entry": {"exec": ["*/*", "container:*"]}}),
+    )
 }
 
 /// A token of the tests' own issuer, signed with its Ed25519 key, which it calls so.
@@ -276,9 +279,8 @@ fn a_new_key_of_the_issuer_is_found_under_open_sessions() {
         Then::Answered
     });
     let gateway = by_keys_of(&engine, &url(&issuer));
-    let enter = |id: &str| {
-        Client::enter(gateway.address, with_token(&signed_for_an_hour(id), hello_tty(&["cat"])))
-    };
+    let enter =
+        |id: &str| Client::enter(gateway.address, with_token(&signed_for_an_hour(id), hello_tty(&["cat"])));
     let mut open = enter("old").opened();
     assert_eq!(open.until(PROMPT), PROMPT);
     *name.lock().unwrap() = "new";
@@ -292,7 +294,11 @@ fn a_new_key_of_the_issuer_is_found_under_open_sessions() {
         (end.exit_status == 7).then_some(())
     });
     assert!(refusals > 0);
-    refused(&enter("old").end(), 15, "signed with a key that is not known here. If the key is new, try again");
+    refused(
+        &enter("old").end(),
+        15,
+        "signed with a key that is not known here. If the key is new, try again",
+    );
     assert_eq!(issuer.asked("GET jwks.json").len(), 2);
     // Who is in stays: what was proved when he came has not ended.
     open.type_in(BYE);

@@ -119,7 +119,9 @@ fn answers(asked: &Told, connection: &mut Connection) -> Then {
         "POST access" if asked.body.contains("welcome") => r#"{"allow":true,"user":"ada"}"#.to_owned(),
         "POST access" => r#"{"allow":false}"#.to_owned(),
         "GET jwks.json" => published("k1"),
-        "GET configwatcher" => r#"{"auth/console":"{\"type\":\"lain-sso\",\"url\":\"https://sso.lain.example\"}"}"#.to_owned(),
+        "GET configwatcher" => {
+            r#"{"auth/console":"{\"type\":\"lain-sso\",\"url\":\"https://sso.lain.example\"}"}"#.to_owned()
+        }
         "GET roles" => r#"{"role":{"role":"admin"}}"#.to_owned(),
         "GET me" => r#"{"email":"ada@lain.example"}"#.to_owned(),
         other => panic!("{other}"),
@@ -139,7 +141,8 @@ fn urls(row: &Row, all: &str, other: Option<(&str, &str)>) -> Vec<String> {
 }
 
 fn enter(gateway: &Gateway, token: &str) -> Client {
-    let target = Hello { container: String::new(), app: "demo".into(), proc: "shell".into(), ..hello_tty(&["cat"]) };
+    let target =
+        Hello { container: String::new(), app: "demo".into(), proc: "shell".into(), ..hello_tty(&["cat"]) };
     Client::enter(gateway.address, with_token(token, target))
 }
 
@@ -181,7 +184,8 @@ fn a_service_that_fails_lets_nobody_in() {
             refuses(what, LONG, &down, "is down");
         }
     }
-    let asked: usize = ["GET ping", "GET list", "POST create"].map(|what| engine.asked(what).len()).iter().sum();
+    let asked: usize =
+        ["GET ping", "GET list", "POST create"].map(|what| engine.asked(what).len()).iter().sum();
     // The probes at the starts, and nothing for anybody.
     assert_eq!(asked, engine.asked("GET ping").len());
 }

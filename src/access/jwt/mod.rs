@@ -132,8 +132,8 @@ impl Jwt {
             Source::Fetched(service) => service,
         };
         let set = now.keys.sets.entry(service.id).or_default();
-        let may_fetch = now.wall.abs_diff(set.tried) >= REFETCH_SECONDS_MIN
-            || (set.fetched.is_none() && !set.failed);
+        let may_fetch =
+            now.wall.abs_diff(set.tried) >= REFETCH_SECONDS_MIN || (set.fetched.is_none() && !set.failed);
         if may_fetch && !set.is_younger_than(FRESH_SECONDS, now.wall) {
             return set.fetch(service, now.wall);
         }
