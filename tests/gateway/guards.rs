@@ -54,7 +54,7 @@ fn a_lost_guard_is_replaced_and_one_that_is_refused_is_missed_by_nobody() {
     let lost = AtomicUsize::new(0);
     let engine = Fake::unix(move |asked, connection| match asked.what {
         "POST guarding" if lost.fetch_add(1, Ordering::Relaxed) == 0 => Then::Close,
-        "POST guard" if asked.body.contains("other") => {
+        "POST guard" if asked.body.contains(r#""User":"other""#) => {
             connection.answer(500, "", "{\"message\":\"no more execs\"}");
             Then::Answered
         }
