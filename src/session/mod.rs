@@ -88,9 +88,9 @@ impl Lane {
 
     /// Copies what the ranges refer to, so that `buffer` may go.
     fn detach(&mut self, buffer: &[u8]) {
-        for range in std::mem::take(&mut self.ranges) {
-            self.bytes.extend_from_slice(&buffer[range]);
-        }
+        let ranges = std::mem::take(&mut self.ranges);
+        // They stand before what was built beside them.
+        self.bytes.splice(..0, ranges.into_iter().flat_map(|range| buffer[range].iter().copied()));
     }
 
     /// Nothing is to be sent.
