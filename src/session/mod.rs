@@ -392,12 +392,15 @@ impl Session {
                         write_frame(&mut cx.to_client.bytes, Opcode::Pong, payload.bytes());
                     }
                 }
+                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
+                Ok(Some(Arrival::Refused)) if matches!(self.state, State::Closing(_)) => {
+                    return self.hear_no_more(cx);
+                }
                 Ok(Some(Arrival::Refused)) => {
                     let detail = cx.crowd.refuse(Full::Memory).to_string();
                     return self.end(cx, Outcome::OverLimit { detail });
                 }
                 Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
-                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
                 Err(_) if matches!(self.state, State::Closing(_)) => return self.hear_no_more(cx),
                 Err(error) => {
                     let (close_code, detail) = (error.close_code, error.text);

@@ -518,6 +518,12 @@ fn messages_in_pieces_end_where_memory_does() {
             );
             assert_eq!(visit.crowd.refusals().memory.load(Ordering::Relaxed), 1);
             visit.reaps();
+            visit.heard_the_end();
+            // It goes on talking, and nothing may follow our close frame.
+            for _ in 0..3 {
+                visit.client(&[&[0x00][..], &fragment(1000)[1..]].concat());
+            }
+            assert_eq!((visit.outcomes.len(), visit.said.as_slice()), (1, &b""[..]));
         } else {
             assert_eq!(visit.outcomes, []);
         }
