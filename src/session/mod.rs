@@ -543,10 +543,17 @@ impl Session {
         if tellable {
             return self.end(cx, Outcome::Bug);
         }
+        let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
         self.state = State::Gone;
         self.reaping = None;
         cx.effects.push(Effect::CloseClient);
-        cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug }));
+        cx.effects.push(Effect::Tell(match has_ended {
+            false => Event::Ended { outcome: Outcome::Bug },
+            // Its outcome stands.
+            true => {
+                Event::Warning("a bug met it while it was closing; processes of it may be left".to_owned())
+            }
+        }));
     }
 
     /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.
