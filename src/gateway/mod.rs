@@ -491,11 +491,14 @@ impl Gateway {
                 if let Some(leg) = &mut entry.engine {
                     let _ = leg.finish(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::CloseEngine => {
                 if let Some(leg) = entry.engine.take() {
                     leg.close(&mut self.pool);
                 }
+                // It may be long until the session's next step: its reaper waits for its turn.
+                entry.count_held(&self.crowd);
             }
             Effect::Call { peer, call, request } => {
                 let tables = (&self.engines, &self.settings.peers.services[..]);
@@ -506,12 +509,14 @@ impl Gateway {
                     // A broken connection shows when it is read.
                     let _ = leg.finish(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::CloseClient => {
                 self.crowd.leave(&mut entry.place);
                 if let Some(leg) = entry.client.take() {
                     leg.close(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::Tell(told) => {
                 let id = entry.session.id();
