@@ -11,10 +11,10 @@ use crate::gateway::probe;
 use crate::gateway::rules::load_rule;
 use crate::locate::{LocateError, Locator, Search, Step, Target, Way, World};
 use crate::service::{Peer, Service};
-use crate::tls::Connector;
+use crate::tls::{self, Connector};
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 
 /// Runs `entry check`; gives the process's exit status: 0 only where everything works.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -74,11 +74,11 @@ impl Report {
 }
 
 fn check(config: &Config, report: &mut Report) {
-    report.tell(&format!("listening on {}", config.listen), listening(config.listen));
-    if config.tls.own.is_some() {
-        let read = Own::read(&config.tls);
-        report
-            .tell("TLS for clients", read.map(|_| "the certificate and its key belong together".to_owned()));
+    let own = Own::read(&config.tls);
+    let listening = listening(config, own.as_ref().ok().and_then(Option::as_ref));
+    report.tell(&format!("listening on {}", config.listen), listening);
+    if let Some(own) = own.transpose() {
+        report.tell("TLS for clients", own.map(|_| "the certificate and its key belong together".to_owned()));
     }
     let connectors = match Connectors::read(&config.tls, &config.settings.peers) {
         Ok(connectors) => connectors,
@@ -108,14 +108,12 @@ fn check(config: &Config, report: &mut Report) {
             true => format!("the engine {}", engine.address),
             false => format!("the engine {} ({})", engine.name, engine.address),
         };
-        let found = speaks(&engine.address, connectors.engines.as_ref());
+        let connector = connectors.of_engine(&engine.name);
+        let found = speaks(&engine.address, connector);
         if let Ok(dialect) = found {
             engines.learn(id, dialect);
         }
-        report.tell(
-            &what,
-            found.and_then(|dialect| lists(&engine.address, connectors.engines.as_ref(), dialect)),
-        );
+        report.tell(&what, found.and_then(|dialect| lists(&engine.address, connector, dialect)));
     }
     if let Some(template) = &peers.node_template {
         report.note(&format!("the engines {template}"), "are tried when a container is on their node");
@@ -135,26 +133,48 @@ fn check(config: &Config, report: &mut Report) {
 }
 
 /// Whether a gateway could listen, or does.
-fn listening(address: SocketAddr) -> Result<String, String> {
+fn listening(config: &Config, own: Option<&Own>) -> Result<String, String> {
+    let address = config.listen;
     let error = match TcpListener::bind(address) {
         Ok(_) => return Ok("nobody does so far".to_owned()),
         Err(error) => error,
     };
-    let peer = Address::Tcp { host: address.ip().to_string(), port: address.port() };
-    let ping = b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    match (error.kind(), probe::call(&peer, None, "GET", ping)) {
-        (io::ErrorKind::AddrInUse, Ok(reply)) if reply.body == b"pong\n" => {
-            Ok("a gateway does so already".to_owned())
-        }
-        (io::ErrorKind::AddrInUse, _) => {
-            Err("another program does so already: end it, or take another port".to_owned())
-        }
-        (io::ErrorKind::PermissionDenied, _) => {
-            Err(format!("{error}: ports below 1024 need a right of their own; take another one"))
-        }
-        (io::ErrorKind::AddrNotAvailable, _) => Err(format!("{error}: this machine has no such address")),
-        _ => Err(error.to_string()),
+    let is = |kind: io::ErrorKind| error.kind() == kind;
+    if is(io::ErrorKind::AddrInUse) {
+        who_listens(config, own)
+    } else if is(io::ErrorKind::PermissionDenied) {
+        Err(format!("{error}: ports below 1024 need a right of their own; take another one"))
+    } else if is(io::ErrorKind::AddrNotAvailable) {
+        Err(format!("{error}: this machine has no such address"))
+    } else {
+        Err(error.to_string())
     }
+}
+
+/// Somebody listens already: it may be a gateway with this configuration, which is asked as its clients would.
+fn who_listens(config: &Config, own: Option<&Own>) -> Result<String, String> {
+    let (host, port) = (config.listen.ip().to_string(), config.listen.port());
+    let connector = own.map(Own::connector).transpose()?;
+    let peer = match connector {
+        Some(_) => Address::Tls { host, port },
+        None => Address::Tcp { host, port },
+    };
+    let front = &config.settings.front;
+    let header: &[u8] = if front.proxy_protocol { b"PROXY UNKNOWN\r\n" } else { b"" };
+    let ping = format!("GET {}/api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n", front.base_path);
+    let doubt = match probe::call_behind(header, &peer, connector.as_ref(), "GET", ping.as_bytes()) {
+        Ok(reply) if reply.body == b"pong\n" => return Ok("a gateway does so already".to_owned()),
+        Ok(reply) if reply.body == tls::TOLD_TO_PLAIN_HTTP => {
+            let why = "a gateway does so already, over TLS: say --tls-cert and --tls-key here too, or take another port";
+            return Err(why.to_owned());
+        }
+        // A gateway is not silent.
+        Err(error) if is_late(&error) => String::new(),
+        Err(error) if connector.is_some() => format!(", or a gateway unlike this one ({error})"),
+        Err(_) if front.proxy_protocol => ", or a gateway, which hears trusted proxies only".to_owned(),
+        Ok(_) | Err(_) => String::new(),
+    };
+    Err(format!("another program does so already{doubt}: end it, or take another port"))
 }
 
 fn speaks(engine: &Address, connector: Option<&Connector>) -> Result<Dialect, String> {
@@ -235,10 +255,10 @@ fn finds_nothing(
         let Some(address) = address.cloned() else { return Err("nobody is configured there".to_owned()) };
         let method = if question.request.starts_with(b"GET ") { "GET" } else { "POST" };
         let connector = match question.peer {
-            Peer::Engine(_) => &connectors.engines,
-            Peer::Service(_) => &connectors.services,
+            Peer::Engine(engine) => connectors.of_engine(world.engines.name(engine)),
+            Peer::Service(_) => connectors.services.as_ref(),
         };
-        let reply = probe::call(&address, connector.as_ref(), method, &question.request);
+        let reply = probe::call(&address, connector, method, &question.request);
         let reply = reply.as_ref().map_err(|error| with_advice(&address, error));
         step = search.answer(
             &mut world,
@@ -246,6 +266,10 @@ fn finds_nothing(
             reply.as_ref().map(|reply| *reply).map_err(String::as_str),
         );
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 /// The error, and what to do about it.
@@ -259,7 +283,7 @@ fn with_advice(peer: &Address, error: &io::Error) -> String {
         "this user may not open the socket: run Entry as a member of its group (mostly docker)"
     } else if is(&[ErrorKind::ConnectionRefused]) {
         "nobody listens there: is it running, and is this its port?"
-    } else if is(&[ErrorKind::TimedOut, ErrorKind::WouldBlock]) {
+    } else if is_late(error) {
         "nothing is answered in time: is the address right, and is no firewall in between?"
     } else if is(&[ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]) {
         "it closed the connection: does it speak plain HTTP there?"

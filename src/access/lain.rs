@@ -71,7 +71,7 @@ impl Lain {
         };
         let kind = match config.get("auth/console") {
             None if self.without_auth_let_everybody_in => {
-                return Move::Decided(Verdict::Allowed(Box::new(Grant::new("anonymous"))));
+                return Move::Decided(Verdict::Allowed(Box::new(Grant::new(super::ANONYMOUS))));
             }
             None => {
                 return refuse(

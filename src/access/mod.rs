@@ -31,6 +31,7 @@ use crate::service::{Service, ServiceId};
 use crate::wire::http::Reply;
 use core::net::IpAddr;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Seconds since 1970, by the driver's wall clock.
@@ -141,6 +142,27 @@ pub enum Recheck {
     ByToken,
 }
 
+/// Who somebody is. `anonymous`, which is everybody or nobody in a gateway, takes no memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User(Option<Box<str>>);
+
+/// Who is let in without being asked who it is.
+const ANONYMOUS: &str = "anonymous";
+
+impl From<&str> for User {
+    fn from(name: &str) -> User {
+        User((name != ANONYMOUS).then(|| name.into()))
+    }
+}
+
+impl Deref for User {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.as_deref().unwrap_or(ANONYMOUS)
+    }
+}
+
 /// What somebody is let in with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -245,7 +267,7 @@ pub enum Rule {
 impl Rule {
     fn begin(&self, question: &Question, now: &mut Now<'_>) -> Move {
         match self {
-            Rule::Anonymous => Move::Decided(Verdict::Allowed(Box::new(Grant::new("anonymous")))),
+            Rule::Anonymous => Move::Decided(Verdict::Allowed(Box::new(Grant::new(ANONYMOUS)))),
             Rule::Tokens(tokens) => Move::of(tokens.verdict(question, now.wall)),
             Rule::Jwt(jwt) => jwt.begin(question, now),
             Rule::Webhook(webhook) => webhook.begin(question),

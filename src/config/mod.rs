@@ -3,12 +3,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | this one | limits, and the settings as values |
-//! | [`options`] | the table of options: flags, environment and file → a valid configuration, and the help |
+//! | [`options`] | the table of options: flags, environment and file, and the help |
+//! | `draft` | what they say → a valid configuration |
 //! | `front` | what of it is about who may enter, and how clients come in |
 //! | `sources` | where a value stands, which of several counts, what is wrong with it |
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
 
+mod draft;
 mod front;
 pub mod options;
 mod sources;
@@ -22,7 +24,7 @@ use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
 use crate::locate::Locator;
 use crate::service::Service;
 use crate::wire::forwarded::Network;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 // What a client may take: time.
@@ -245,6 +247,13 @@ pub struct Front {
     pub proxy_protocol: bool,
     /// Who is believed whom it serves.
     pub trusted_proxies: Vec<Network>,
+}
+
+impl Front {
+    /// What a proxy at this address says of its clients is believed.
+    pub fn trusts(&self, proxy: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(proxy))
+    }
 }
 
 /// What sessions go by.

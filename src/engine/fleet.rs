@@ -1,7 +1,8 @@
 //! The engines of a gateway: which there are, how each is reached, and what is known of how it speaks.
 //!
 //! Some are named in the configuration. Others are met on the way: a service says on which node a container runs, and a
-//! template turns the node into an address. What a service says is checked here; their number is bounded.
+//! template turns the node into an address. What a service says is checked here; their number is bounded, and when there
+//! is no room for one more, those that nobody needs are forgotten.
 //!
 //! May not know: sockets, sessions, who is asked for a node.
 
@@ -87,9 +88,12 @@ impl fmt::Display for NodeTemplate {
 /// The engines that one loop knows.
 #[derive(Debug, Clone)]
 pub struct Engines {
-    known: Vec<Known>,
+    /// First the configured ones, which stay; behind them those of nodes, or nothing where one was forgotten.
+    known: Vec<Option<Known>>,
     configured: usize,
     template: Option<NodeTemplate>,
+    /// The last place is taken, or somebody found none.
+    wants_room: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -102,10 +106,11 @@ struct Known {
 impl Engines {
     /// The configured ones, at most [`ENGINES_MAX`] of them, and the template for those of nodes.
     pub fn new(configured: &[NamedEngine], template: Option<NodeTemplate>) -> Engines {
-        let known: Vec<Known> = (configured.iter().take(ENGINES_MAX))
-            .map(|engine| Known { name: engine.name.clone(), address: engine.address.clone(), dialect: None })
-            .collect();
-        Engines { configured: known.len(), known, template }
+        let known = |engine: &NamedEngine| {
+            Some(Known { name: engine.name.clone(), address: engine.address.clone(), dialect: None })
+        };
+        let known: Vec<Option<Known>> = configured.iter().take(ENGINES_MAX).map(known).collect();
+        Engines { configured: known.len(), known, template, wants_room: false }
     }
 
     /// Those of the configuration.
@@ -120,22 +125,27 @@ impl Engines {
 
     /// The configured engine of this name.
     pub fn named(&self, name: &str) -> Option<EngineId> {
-        self.known[..self.configured].iter().position(|known| known.name == name).map(id_of)
+        self.configured_where(|known| known.name == name)
+    }
+
+    fn configured_where(&self, is_meant: impl Fn(&Known) -> bool) -> Option<EngineId> {
+        let configured = self.known[..self.configured].iter();
+        configured.flatten().position(is_meant).map(id_of)
     }
 
     /// The engine of a node. The only engine speaks for all nodes, as a swarm does. Of several, it is the one that the
     /// template makes of the node, or that has the node as its name or as its address's host.
     ///
     /// # Errors
-    /// One sentence for the operator: no engine is the node's, or too many are known.
+    /// One sentence for the operator: no engine is the node's, or too many are known at once.
     pub fn of_node(&mut self, node: &str) -> Result<EngineId, String> {
         if let Some(only) = self.only() {
             return Ok(only);
         }
         let shown = || node.chars().take(64).collect::<String>().escape_debug().to_string();
         let of_this_node = |known: &Known| known.name == node || known.address.host() == Some(node);
-        if let Some(index) = self.known[..self.configured].iter().position(of_this_node) {
-            return Ok(id_of(index));
+        if let Some(configured) = self.configured_where(of_this_node) {
+            return Ok(configured);
         }
         let Some(template) = &self.template else {
             return Err(format!(
@@ -147,42 +157,72 @@ impl Engines {
         let Some(address) = template.fill(node) else {
             return Err(format!("{} is no node: neither an IP address nor a host's name", shown()));
         };
-        let met = self.known.iter().position(|known| known.address == address);
-        if let Some(index) = met {
+        let met = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.address == address);
+        if let Some(index) = self.known.iter().position(met) {
             return Ok(id_of(index));
         }
-        if self.known.len() >= ENGINES_MAX {
-            return Err(format!("more than {ENGINES_MAX} engines are known already"));
+        let vacant = self.known.iter().position(Option::is_none).unwrap_or(self.known.len());
+        self.wants_room |= vacant + 1 >= ENGINES_MAX;
+        if vacant >= ENGINES_MAX {
+            return Err(format!("{ENGINES_MAX} engines are in use at once, which is the most"));
         }
-        self.known.push(Known { name: node.to_owned(), address, dialect: None });
-        Ok(id_of(self.known.len() - 1))
+        if vacant == self.known.len() {
+            self.known.push(None);
+        }
+        self.known[vacant] = Some(Known { name: node.to_owned(), address, dialect: None });
+        Ok(id_of(vacant))
+    }
+
+    /// Whether somebody should look now for engines that nobody needs; asked once, it is answered once.
+    pub fn wants_room(&mut self) -> bool {
+        std::mem::take(&mut self.wants_room)
+    }
+
+    /// Forgets the engines of nodes that nobody needs, and gives what they were known as: other engines may be known as
+    /// that from now on, so whoever has anything under one of these has to forget it too.
+    pub fn make_room(&mut self, is_needed: impl Fn(EngineId) -> bool) -> Vec<EngineId> {
+        let met = self.configured..self.known.len();
+        let forgotten: Vec<EngineId> =
+            met.map(id_of).filter(|id| self.known(*id).is_some() && !is_needed(*id)).collect();
+        for id in &forgotten {
+            self.known[id.index()] = None;
+        }
+        forgotten
+    }
+
+    fn known(&self, engine: EngineId) -> Option<&Known> {
+        self.known.get(engine.index())?.as_ref()
+    }
+
+    fn known_mut(&mut self, engine: EngineId) -> Option<&mut Known> {
+        self.known.get_mut(engine.index())?.as_mut()
     }
 
     /// What people call it.
     pub fn name(&self, engine: EngineId) -> &str {
-        self.known.get(engine.index()).map_or("", |known| &known.name)
+        self.known(engine).map_or("", |known| &known.name)
     }
 
     /// Where it listens; None for an engine of another table.
     pub fn address(&self, engine: EngineId) -> Option<&Address> {
-        self.known.get(engine.index()).map(|known| &known.address)
+        self.known(engine).map(|known| &known.address)
     }
 
     /// What it speaks, once somebody has learned that.
     pub fn dialect(&self, engine: EngineId) -> Option<Dialect> {
-        self.known.get(engine.index())?.dialect
+        self.known(engine)?.dialect
     }
 
     /// It speaks this.
     pub fn learn(&mut self, engine: EngineId, dialect: Dialect) {
-        if let Some(known) = self.known.get_mut(engine.index()) {
+        if let Some(known) = self.known_mut(engine) {
             known.dialect = Some(dialect);
         }
     }
 
     /// It went away, and may come back as another.
     pub fn forget(&mut self, engine: EngineId) {
-        if let Some(known) = self.known.get_mut(engine.index()) {
+        if let Some(known) = self.known_mut(engine) {
             known.dialect = None;
         }
     }
@@ -245,14 +285,39 @@ mod tests {
     }
 
     #[test]
-    fn their_number_is_bounded() {
+    fn their_number_is_bounded_and_those_that_nobody_needs_make_room() {
         let template = NodeTemplate::parse("tcp://{node}:2375").unwrap();
-        let mut engines = Engines::new(&[], Some(template));
-        for number in 0..ENGINES_MAX {
-            engines.of_node(&format!("node{number}")).unwrap();
+        let mut engines = Engines::new(&[engine("m", "tcp://10.0.0.1:9")], Some(template));
+        let manager = engines.configured().next().unwrap();
+        let dialect = Dialect { version: crate::engine::ApiVersion { major: 1, minor: 41 }, podman: false };
+        let ids: Vec<EngineId> = (1..ENGINES_MAX)
+            .map(|number| {
+                assert!(!engines.wants_room(), "{number}");
+                engines.of_node(&format!("node{number}")).unwrap()
+            })
+            .collect();
+        assert!(engines.wants_room() && !engines.wants_room());
+        ids.iter().for_each(|id| engines.learn(*id, dialect));
+        // All of them are needed: nobody is taken his engine from.
+        assert_eq!(engines.make_room(|_| true), []);
+        assert!(engines.of_node("one-more").unwrap_err().contains("1024 engines are in use"));
+        assert!(engines.wants_room(), "somebody found none");
+        assert_eq!(engines.of_node("node7"), Ok(ids[6]));
+
+        let needed = [ids[6], ids[900]];
+        let forgotten = engines.make_room(|id| needed.contains(&id));
+        assert_eq!(forgotten.len(), ENGINES_MAX - 1 - needed.len());
+        assert!(!forgotten.contains(&manager) && engines.name(manager) == "m");
+        for id in &forgotten {
+            assert_eq!((engines.address(*id), engines.dialect(*id), engines.name(*id)), (None, None, ""));
         }
-        assert!(engines.of_node("one-more").unwrap_err().contains("1024 engines"));
-        engines.of_node("node7").unwrap();
+        assert_eq!((engines.of_node("node7"), engines.of_node("node901")), (Ok(ids[6]), Ok(ids[900])));
+        assert_eq!(engines.dialect(ids[6]), Some(dialect));
+        let anew = engines.of_node("one-more").unwrap();
+        assert!(forgotten.contains(&anew));
+        assert_eq!(engines.address(anew).unwrap().to_string(), "tcp://one-more:2375");
+        assert_eq!(engines.dialect(anew), None, "nothing is known of it from the one before");
+        assert!(!engines.wants_room());
     }
 
     #[test]

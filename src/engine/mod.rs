@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this one | the words both directions share: which API is spoken, which exec, which command |
 //! | [`address`] | where an engine listens |
+//! | [`id`] | ids of execs and containers, held small |
 //! | [`fleet`] | which engines there are, and what is known of each |
 //! | [`request`] | values → whole HTTP/1.1 requests |
 //! | [`reply`] | whole HTTP replies → values |
@@ -17,6 +18,7 @@
 pub mod address;
 pub mod fault;
 pub mod fleet;
+pub mod id;
 pub mod reply;
 pub mod request;
 
@@ -26,6 +28,7 @@ use std::str::FromStr;
 pub use address::{Address, AddressError};
 pub use fault::{EngineError, Fault, StartFailure, Subject, read_start_failure};
 pub use fleet::{EngineId, Engines, NamedEngine, NodeTemplate};
+pub use id::{CompactText, ExecId, NotAnExecId};
 pub use reply::{ContainerState, ExecState, Listed};
 
 /// The newest API version Entry speaks: what lies above it was not read, let alone tried.
@@ -93,55 +96,6 @@ impl Dialect {
     }
 }
 
-/// The id of an exec instance, as the engine gave it: safe in a path and bounded.
-///
-/// Every engine known gives 64 hexadecimal digits; those are held as their 32 bytes, so that an idle session
-/// holds its id without a heap block of its own.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ExecId(ExecIdForm);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum ExecIdForm {
-    /// 64 lower case hexadecimal digits.
-    Hash([u8; 32]),
-    /// Anything else that passed the check.
-    Text(Box<str>),
-}
-
-/// The text is not an [`ExecId`]: 1 to [`EXEC_ID_CHARS_MAX`] characters of `0-9`, `a-z`, `A-Z`, `_` and `-`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAnExecId;
-
-impl FromStr for ExecId {
-    type Err = NotAnExecId;
-
-    fn from_str(text: &str) -> Result<ExecId, NotAnExecId> {
-        let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if text.is_empty() || text.len() > EXEC_ID_CHARS_MAX || !text.bytes().all(safe) {
-            return Err(NotAnExecId);
-        }
-        Ok(ExecId(match hash_from_hex(text.as_bytes()) {
-            Some(hash) => ExecIdForm::Hash(hash),
-            None => ExecIdForm::Text(text.into()),
-        }))
-    }
-}
-
-impl fmt::Display for ExecId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            ExecIdForm::Hash(hash) => hash.iter().try_for_each(|byte| write!(formatter, "{byte:02x}")),
-            ExecIdForm::Text(text) => formatter.write_str(text),
-        }
-    }
-}
-
-impl fmt::Debug for ExecId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ExecId({self})")
-    }
-}
-
 /// What is to be run in a container. The same value goes to [`request::create_exec`] and
 /// [`request::start_exec`]: Docker frames the stream by the start's Tty, Podman by the create's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -196,26 +150,6 @@ fn version_number(text: &str) -> Result<u16, NotAnApiVersion> {
     text.parse().map_err(|_| NotAnApiVersion)
 }
 
-fn hash_from_hex(digits: &[u8]) -> Option<[u8; 32]> {
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
-    }
-    Some(hash)
-}
-
-/// Lower case only: upper case would not come back as it was.
-fn hex_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
 /// Replies for tests, made the way the wire makes them. The only place here that knows how a body is framed.
 #[cfg(test)]
 pub(crate) mod fixtures {
@@ -268,24 +202,6 @@ mod tests {
         assert!(dialect(42, false));
         assert!(dialect(51, false));
         assert!(!dialect(44, true));
-    }
-
-    #[test]
-    fn exec_ids_come_back_as_they_were() {
-        let hex = "0f".repeat(32);
-        let upper = "0F".repeat(32);
-        let long = "a".repeat(EXEC_ID_CHARS_MAX);
-        for text in [hex.as_str(), &upper, &long, "deadbeef", "a_b-C9"] {
-            let id: ExecId = text.parse().unwrap();
-            assert_eq!(id.to_string(), text);
-            assert_eq!(id, text.parse().unwrap());
-        }
-        assert!(matches!(hex.parse::<ExecId>().unwrap().0, ExecIdForm::Hash(_)));
-        assert_ne!(hex.parse::<ExecId>(), upper.parse::<ExecId>());
-        let too_long = "a".repeat(EXEC_ID_CHARS_MAX + 1);
-        for text in ["", "a/b", "a b", "a\r\nb", "..", "ä", "%41", &too_long] {
-            assert_eq!(text.parse::<ExecId>(), Err(NotAnExecId), "{text:?}");
-        }
     }
 
     #[test]

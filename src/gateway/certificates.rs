@@ -3,6 +3,7 @@
 use crate::config::{Peers, TlsFiles};
 use crate::engine::Address;
 use crate::tls::{Acceptor, Connector, Identity, Session, Trust};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,8 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// How the peers that speak TLS are called.
 #[derive(Debug, Clone, Default)]
 pub struct Connectors {
-    /// Of engines.
-    pub engines: Option<Connector>,
+    /// Of configured engines that have certificates of their own, by their names.
+    own: HashMap<String, Connector>,
+    /// Of all other engines.
+    engines: Option<Connector>,
     /// Of services.
     pub services: Option<Connector>,
 }
@@ -23,21 +26,36 @@ impl Connectors {
     /// A file cannot be used; the text says which, and why.
     pub fn read(files: &TlsFiles, peers: &Peers) -> Result<Connectors, String> {
         let is_tls = |address: &Address| matches!(address, Address::Tls { .. });
+        let mut own = HashMap::new();
         let template = peers.node_template.as_ref().and_then(|template| template.fill("node"));
-        let engines = peers.engines.iter().map(|engine| &engine.address).chain(&template).any(is_tls);
+        let mut others = template.as_ref().is_some_and(is_tls);
+        for engine in peers.engines.iter().filter(|engine| is_tls(&engine.address)) {
+            match files.engines.as_ref().map(|directory| directory.join(&engine.name)) {
+                Some(directory) if directory.is_dir() => {
+                    own.insert(engine.name.clone(), of_directory(&directory)?);
+                }
+                Some(_) | None => others = true,
+            }
+        }
         let services = peers.services.iter().any(|service| is_tls(&service.address));
         let trust = || match &files.authorities {
             Some(file) => Trust::in_file(file),
             None => Trust::of_this_machine(),
         };
         Ok(Connectors {
-            engines: match (&files.engines, engines) {
+            own,
+            engines: match (&files.engines, others) {
                 (_, false) => None,
                 (Some(directory), true) => Some(of_directory(directory)?),
                 (None, true) => Some(Connector::new(trust()?, None)?),
             },
             services: if services { Some(Connector::new(trust()?, None)?) } else { None },
         })
+    }
+
+    /// Of the engine of this name.
+    pub fn of_engine(&self, name: &str) -> Option<&Connector> {
+        self.own.get(name).or(self.engines.as_ref())
     }
 }
 
@@ -73,6 +91,14 @@ impl Own {
         let acceptor = Acceptor::new(Identity::in_files(&self.certificate, &self.key)?)?;
         *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
         Ok(())
+    }
+
+    /// How a gateway with this very certificate is called, whatever name or address it is reached by.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn connector(&self) -> Result<Connector, String> {
+        Connector::to_server_with(&self.certificate)
     }
 
     /// TLS for a client that has just come.

@@ -36,8 +36,9 @@ use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -266,6 +267,9 @@ impl Gateway {
             self.free(key);
         }
         self.return_memory();
+        if self.engines.wants_room() {
+            self.forget_engines();
+        }
         match self.stop_at {
             None => self.accept(),
             Some(at) if self.entries.len() == 0 || self.now >= at => return true,
@@ -621,6 +625,15 @@ impl Gateway {
         }
     }
 
+    /// Engines of nodes that no session and no call needs are forgotten, so that others can be met.
+    fn forget_engines(&mut self) {
+        let Gateway { entries, engines, peers, pool, .. } = self;
+        let needed: HashSet<EngineId> = entries.values().filter_map(|entry| entry.session.engine()).collect();
+        for engine in engines.make_room(|engine| needed.contains(&engine) || peers.is_waited_for(engine)) {
+            peers.forget(engine, pool);
+        }
+    }
+
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
             let Some((stream, peer)) = self.listener.accept(self.now) else { return };
@@ -635,7 +648,7 @@ impl Gateway {
                 held_bytes: 0,
                 queued: false,
             });
-            match self.client_leg(stream, key) {
+            match self.client_leg(stream, peer.ip(), key) {
                 Ok(leg) => {
                     if let Some(entry) = self.entries.get_mut(key) {
                         entry.client = Some(leg);
@@ -653,12 +666,18 @@ impl Gateway {
         self.listener.accept_again_now(self.now);
     }
 
-    fn client_leg(&self, stream: mio::net::TcpStream, key: Key) -> io::Result<Leg> {
+    fn client_leg(&self, stream: mio::net::TcpStream, peer: IpAddr, key: Key) -> io::Result<Leg> {
         let registry = self.poll.registry();
         let leg = Leg::new(registry, Socket::Tcp(stream), token_of(key, KIND_CLIENT), false)?;
-        match &self.own {
-            None => Ok(leg),
-            Some(own) => Ok(leg.over_tls(own.accept()?, Vec::new())),
+        let Some(own) = &self.own else { return Ok(leg) };
+        let front = &self.settings.front;
+        if !front.proxy_protocol {
+            return Ok(leg.over_tls(own.accept()?, Vec::new()));
+        }
+        // The session closes the connection of anybody else at the first byte, for which it takes no TLS.
+        match front.trusts(peer.to_canonical()) {
+            true => Ok(leg.over_tls(own.accept()?.behind_proxy_header(), Vec::new())),
+            false => Ok(leg),
         }
     }
 
@@ -689,8 +708,8 @@ mod tests {
 
     #[test]
     fn a_session_is_one_small_slot() {
-        // 256 bytes with two sockets of 8; with debug assertions mio's are bigger.
+        // 248 bytes with two sockets of 8; with debug assertions mio's are bigger.
         let sockets = 2 * size_of::<Socket>();
-        assert!(size_of::<Entry>() - sockets <= 256 - 16, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() - sockets <= 248 - 16, "{}", size_of::<Entry>());
     }
 }

@@ -73,14 +73,15 @@ impl Peers {
             let (address, manners, connector) = match peer {
                 Peer::Engine(engine) => {
                     let who = if engines.only().is_some() { "the engine" } else { engines.name(engine) };
-                    (engines.address(engine)?, Manners::of_engine(who), &self.connectors.engines)
+                    let connector = self.connectors.of_engine(engines.name(engine));
+                    (engines.address(engine)?, Manners::of_engine(who), connector)
                 }
                 Peer::Service(service) => {
                     let service = services.get(service.index())?;
-                    (&service.address, Manners::of_service(service), &self.connectors.services)
+                    (&service.address, Manners::of_service(service), self.connectors.services.as_ref())
                 }
             };
-            let endpoint = Endpoint::new(address, &self.resolver, connector.as_ref());
+            let endpoint = Endpoint::new(address, &self.resolver, connector);
             let upstream = Upstream::new(endpoint.clone(), manners, number_of(peer), self.token);
             let link = Link {
                 endpoint,
@@ -165,6 +166,20 @@ impl Peers {
                 self.failed.push((caller, call, Err(error)));
             }
         }
+    }
+
+    /// Somebody waits for this engine: for a leg, or for the end of a call.
+    pub(super) fn is_waited_for(&self, engine: EngineId) -> bool {
+        let link = self.engines.get(engine.index()).and_then(Option::as_ref);
+        link.is_some_and(|link| !link.connecting.is_empty() || link.upstream.has_calls())
+    }
+
+    /// Another engine may be known as this one from now on: nothing of it is kept, its connections least of all.
+    pub(super) fn forget(&mut self, engine: EngineId, pool: &mut Pool) {
+        if let Some(link) = self.engines.get_mut(engine.index()).and_then(Option::take) {
+            link.upstream.close(pool);
+        }
+        self.busy.retain(|peer| *peer != Peer::Engine(engine));
     }
 
     /// Gives waiting calls to connections.

@@ -31,6 +31,20 @@ pub fn call(
     method: &'static str,
     request: &[u8],
 ) -> io::Result<Reply> {
+    call_behind(b"", address, connector, method, request)
+}
+
+/// The same, behind what a balancer says in front of everything else.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_behind(
+    header: &[u8],
+    address: &Address,
+    connector: Option<&Connector>,
+    method: &'static str,
+    request: &[u8],
+) -> io::Result<Reply> {
     match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
@@ -38,11 +52,11 @@ pub fn call(
             stream.set_write_timeout(Some(TIME_LIMIT))?;
             exchange(stream, method, request)
         }
-        Address::Tcp { host, port } => exchange(connect(host, *port)?, method, request),
+        Address::Tcp { host, port } => exchange(connect(host, *port)?, method, &[header, request].concat()),
         Address::Tls { host, port } => {
             let connector = connector.ok_or_else(|| io::Error::other("TLS is not prepared"))?;
             let stream = connect(host, *port)?;
-            let mut out = Vec::new();
+            let mut out = header.to_vec();
             let session = connector.connect(host, &mut out).map_err(io::Error::other)?;
             exchange(Channel::sealed(stream, session, out), method, request)
         }

@@ -12,6 +12,7 @@ use super::{Counters, Gateway, LISTENER, Lane, WAKER, call_token, probe, wall_cl
 use crate::access::jwt;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
+use crate::engine::NamedEngine;
 use crate::sys;
 use mio::{Poll, Waker};
 use std::collections::VecDeque;
@@ -148,12 +149,11 @@ impl Server {
             server.loops.push(thread.spawn(move || gateway.run())?);
         }
         log::info!("listening on {}", server.address);
-        let engines: Vec<_> =
-            config.settings.peers.engines.iter().map(|engine| engine.address.clone()).collect();
+        let engines = config.settings.peers.engines.clone();
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
-            for engine in engines {
-                match probe::ask(&engine, connectors.engines.as_ref()) {
+            for NamedEngine { name, address: engine } in engines {
+                match probe::ask(&engine, connectors.of_engine(&name)) {
                     Ok(dialect) => {
                         let kind = if dialect.podman { "Podman" } else { "Docker" };
                         log::info!("the engine at {engine} is {kind}, API {}", dialect.version);

@@ -109,6 +109,11 @@ impl<T> Slab<T> {
             .map(|(index, slot)| Key { index, generation: slot.generation })
     }
 
+    /// All entries, by slot.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

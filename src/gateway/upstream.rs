@@ -328,6 +328,19 @@ impl Upstream {
         lines && self.finished.is_empty() && self.connections.iter().all(Option::is_none)
     }
 
+    /// A call waits, is under way, or its end has not been told.
+    pub(super) fn has_calls(&self) -> bool {
+        let under_way = self.connections.iter().flatten().any(|connection| connection.current.is_some());
+        under_way || !self.finished.is_empty() || self.waiting.iter().any(|line| !line.is_empty())
+    }
+
+    /// Ends the connections that are kept for the next calls.
+    pub(super) fn close(mut self, pool: &mut Pool) {
+        for place in 0..self.connections.len() {
+            self.drop_connection(place, pool);
+        }
+    }
+
     /// When [`Upstream::timer`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let connections = self.connections.iter().flatten().map(|connection| match &connection.current {

@@ -82,7 +82,8 @@ impl Session {
                 );
             }
             (Question::Container { .. }, _) | (Question::Exec, None) => {
-                let request = request::inspect_container(&state.stay.dialect, &state.stay.container);
+                let request =
+                    request::inspect_container(&state.stay.dialect, &state.stay.container.to_string());
                 cx.call(state.stay.engine, Call::InspectContainer, request);
             }
         }

@@ -32,6 +32,8 @@ pub(super) struct Opening {
     /// What the rules are asked; none once they have answered.
     pub(super) question: Option<Question>,
     /// What they answered.
+    /// Where the client is.
+    pub(super) address: IpAddr,
     pub(super) rights: Option<Rights>,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
@@ -155,9 +157,10 @@ impl Opening {
         let Stage::Starting(exec) = self.stage else { return None };
         Some(Stay {
             exec: Some(exec),
-            container: self.container,
+            container: self.container.as_str().into(),
             engine: self.engine?,
-            user: (!self.hello.user.is_empty()).then_some(self.hello.user),
+            user: (!self.hello.user.is_empty()).then(|| Box::new(self.hello.user)),
+            address: self.address,
             dialect: self.dialect?,
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
@@ -195,6 +198,7 @@ impl Session {
             target,
             target_is_granted: false,
             question: Some(question),
+            address,
             rights: None,
             granted_names: None,
             size,
@@ -527,19 +531,22 @@ impl Session {
 
     fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let Opening { began, container, engine: Some(engine), rights: Some(rights), .. } = *state else {
+        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
+        else {
             return;
         };
-        let stay = Stay { exec: None, container, engine, user: None, dialect, tty, shell: false, rights };
+        let container = container.as_str().into();
+        let (exec, user) = (None, None);
+        let stay = Stay { exec, container, engine, user, address, dialect, tty, shell: false, rights };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
 
     fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
-        let (container, engine) = (stay.container.clone(), stay.engine);
+        let (container, engine) = (stay.container.to_string(), stay.engine);
         cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
         if self.codec == Codec::V1 {
-            let opened = Opened { session: self.id.to_string(), container: stay.container.clone() };
+            let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
             let response = ResponseMessage {
                 msg_type: ResponseType::Opened as i32,
                 opened: Some(opened),

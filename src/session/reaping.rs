@@ -15,7 +15,7 @@ const REAP_SCRIPT: &str = include_str!("reap.sh");
 /// The reaper is being created or started.
 #[derive(Debug)]
 pub(super) struct Reaping {
-    engine: EngineId,
+    pub(super) engine: EngineId,
     dialect: Dialect,
     pub(super) deadline: Millis,
 }
@@ -30,12 +30,13 @@ impl Session {
             command: &command,
             tty: false,
             stdin: false,
-            user: stay.user.as_deref(),
+            user: stay.user.as_deref().map(String::as_str),
             workdir: None,
             environment: &[],
             size: None,
         };
-        cx.call(stay.engine, Call::ReapCreate, request::create_exec(&stay.dialect, &stay.container, &spec));
+        let request = request::create_exec(&stay.dialect, &stay.container.to_string(), &spec);
+        cx.call(stay.engine, Call::ReapCreate, request);
         self.reaping = Some(Box::new(Reaping {
             engine: stay.engine,
             dialect: stay.dialect,

@@ -12,7 +12,7 @@
 use super::opening::Stage;
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, State};
 use crate::access::{
-    Answer, Grant, Inquiry, Now, Question, Recheck, Right, Step, Token, UnixSeconds, Verdict, tokens,
+    Answer, Grant, Inquiry, Now, Question, Recheck, Right, Step, Token, UnixSeconds, User, Verdict, tokens,
 };
 use crate::locate::Target;
 use crate::outcome::{Action, Outcome};
@@ -24,9 +24,9 @@ use core::net::IpAddr;
 /// Who is in the session, and for how long.
 #[derive(Debug)]
 pub(super) struct Rights {
-    user: Box<str>,
-    address: IpAddr,
-    expires: Option<UnixSeconds>,
+    user: User,
+    /// [`UnixSeconds::MAX`] where they have no end.
+    expires: UnixSeconds,
     /// What is asked again; none where there is nothing to ask.
     again: Option<Box<Again>>,
 }
@@ -51,13 +51,12 @@ impl Rights {
             (Recheck::ByToken, token, Some(_)) => Some(token),
             (Recheck::ByToken, _, None) | (Recheck::Never, _, _) => None,
         };
-        let address = question.address;
         let again = token.map(|token| {
             let at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
             let question = Question { token, ..question };
             Box::new(Again { question, at, inquiry: None, unanswered_since: None })
         });
-        Rights { user: grant.user.as_str().into(), address, expires: grant.expires, again }
+        Rights { user: grant.user.as_str().into(), expires: grant.expires.unwrap_or(UnixSeconds::MAX), again }
     }
 }
 
@@ -69,7 +68,12 @@ impl Session {
 
     /// Where the client is, once it is let in: behind trusted proxies, what those say.
     pub fn client_address(&self) -> Option<IpAddr> {
-        self.rights().map(|rights| rights.address)
+        match &self.state {
+            State::Opening(state) => state.rights.as_ref().map(|_| state.address),
+            State::Streaming(state) => Some(state.stay.address),
+            State::Settling(state) => Some(state.stay.address),
+            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+        }
     }
 
     fn rights(&self) -> Option<&Rights> {
@@ -128,7 +132,7 @@ impl Session {
         }
         let rights = Rights::new(cx, &grant, question);
         cx.effects
-            .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: rights.address }));
+            .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: state.address }));
         state.rights = Some(rights);
         state.granted_names = grant.names;
         state.hello.user = grant.run_as.unwrap_or(std::mem::take(&mut state.hello.user));
@@ -164,7 +168,7 @@ impl Session {
     pub(super) fn check_rights(&mut self, cx: &mut Context<'_>) {
         let State::Streaming(state) = &mut self.state else { return };
         let rights = &mut state.stay.rights;
-        if rights.expires.is_some_and(|expires| cx.wall >= expires) {
+        if cx.wall >= rights.expires {
             let detail = "its time is over.".to_owned();
             return self.end(cx, Outcome::AccessEnded { detail });
         }
@@ -199,10 +203,8 @@ impl Session {
                 return cx.effects.push(Effect::Call { peer, call: Call::Access, request });
             }
             Step::Decided(Verdict::Allowed(grant)) if *grant.user == *rights.user => {
-                rights.expires = match grant.is_timed {
-                    true => [rights.expires, grant.expires].into_iter().flatten().min(),
-                    false => grant.expires,
-                };
+                let expires = grant.expires.unwrap_or(UnixSeconds::MAX);
+                rights.expires = if grant.is_timed { rights.expires.min(expires) } else { expires };
                 again.at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
                 again.unanswered_since = None;
                 return;

@@ -16,13 +16,11 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct Streaming {
     relay: Relay,
-    /// The HTTP framing of a followed log; a hijacked stream has none.
-    body: Option<Box<BodyDecoder>>,
     pub(super) stay: Box<Stay>,
     /// The first output, while it may be the engine's word that nothing was started.
     held: Option<Box<Held>>,
     /// Only for attach.
-    viewer: Option<Box<Viewer>>,
+    follow: Option<Box<Follow>>,
     /// Since when the container is known to be paused.
     paused_since: Option<Box<Millis>>,
     size: Option<WindowSize>,
@@ -53,6 +51,14 @@ struct Early {
     bytes: Vec<u8>,
     ended: bool,
     until: Millis,
+}
+
+/// How a log is followed.
+#[derive(Debug)]
+struct Follow {
+    /// Its HTTP framing; a hijacked stream has none.
+    body: Option<BodyDecoder>,
+    viewer: Viewer,
 }
 
 /// What an attached viewer has missed.
@@ -86,10 +92,9 @@ impl Streaming {
     pub(super) fn exec(stay: Stay, input_open: bool, size: Option<WindowSize>, resizing: bool) -> Self {
         Streaming {
             relay: Relay::new(stay.tty),
-            body: None,
             stay: Box::new(stay),
             held: None,
-            viewer: None,
+            follow: None,
             paused_since: None,
             size,
             resizing,
@@ -105,10 +110,10 @@ impl Streaming {
     pub(super) fn attach(stay: Stay, framing: BodyFraming) -> Self {
         let body = match framing {
             BodyFraming::UntilClose | BodyFraming::Empty => None,
-            BodyFraming::Chunked | BodyFraming::Length(_) => Some(Box::new(BodyDecoder::new(framing))),
+            BodyFraming::Chunked | BodyFraming::Length(_) => Some(BodyDecoder::new(framing)),
         };
-        let viewer = Some(Box::default());
-        Streaming { body, viewer, fresh: false, ..Streaming::exec(stay, false, None, false) }
+        let follow = Some(Box::new(Follow { body, viewer: Viewer::default() }));
+        Streaming { follow, fresh: false, ..Streaming::exec(stay, false, None, false) }
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -151,7 +156,7 @@ impl Streaming {
 
     /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
     pub(super) fn wants_engine(&self, client_backlog: usize) -> bool {
-        client_backlog == 0 || self.viewer.is_some()
+        client_backlog == 0 || self.follow.is_some()
     }
 
     /// Bytes for the process, copied; for what was typed ahead.
@@ -255,9 +260,12 @@ impl Streaming {
     }
 
     fn relay(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
-        let Streaming { relay, body, viewer, .. } = self;
+        let Streaming { relay, follow, .. } = self;
         let Context { to_client, scratch, client_backlog, .. } = cx;
-        let mut viewer = viewer.as_deref_mut();
+        let (body, mut viewer) = match follow.as_deref_mut() {
+            Some(Follow { body, viewer }) => (body.as_mut(), Some(viewer)),
+            None => (None, None),
+        };
         let mut deliver = |buffer: &mut [u8], mut piece: Piece<'_>| {
             if let Some(viewer) = &mut viewer
                 && !viewer.admits(codec, buffer, &mut piece, *client_backlog, to_client)
@@ -299,14 +307,14 @@ impl Streaming {
 
     /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word.
     pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) {
-        if let Some(viewer) = &mut self.viewer
+        if let Some(follow) = &mut self.follow
             && cx.client_backlog == 0
         {
-            viewer.confess(codec, cx.to_client);
+            follow.viewer.confess(codec, cx.to_client);
         }
         if self.unanswered || self.paused_since.is_some() {
             self.unanswered = false;
-            let request = request::inspect_container(&self.stay.dialect, &self.stay.container);
+            let request = request::inspect_container(&self.stay.dialect, &self.stay.container.to_string());
             cx.call(self.stay.engine, Call::ProbePaused, request);
         }
     }
@@ -469,8 +477,8 @@ impl Session {
         if failure.is_none() {
             state.relay.flush(self.codec, cx.to_client);
         }
-        if let Some(viewer) = &mut state.viewer {
-            viewer.confess(self.codec, cx.to_client);
+        if let Some(follow) = &mut state.follow {
+            follow.viewer.confess(self.codec, cx.to_client);
         }
         self.settle(cx, Settling::new(*state.stay, state.relay, failure, cx.now));
     }

@@ -32,7 +32,7 @@ impl Upgrading {
 
     /// Reads the PROXY header in front of the request; whether it is there as a whole.
     fn read_proxy_header(&mut self, front: &Front) -> Result<bool, &'static str> {
-        if !front.trusted_proxies.iter().any(|network| network.contains(self.peer)) {
+        if !front.trusts(self.peer) {
             return Err("the connection is not from a trusted proxy");
         }
         let Some((source, length)) = proxy::parse(&self.head).map_err(|error| error.0)? else {

@@ -127,6 +127,10 @@ fn tell_certificate(
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
             f.write_str("its certificate is not one for a server")
         }
+        // Where one certificate is known, and no authority.
+        CertificateError::ApplicationVerificationFailure => {
+            f.write_str("its certificate is another one; a gateway reads a new one at SIGHUP")
+        }
         other => write!(f, "its certificate is not accepted: {other}"),
     }
 }

@@ -4,11 +4,17 @@
 use super::fault::Fault;
 use super::session::Session;
 use rustls::client::UnbufferedClientConnection;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +129,26 @@ impl Connector {
         Ok(Connector { config: Arc::new(config), advice: trust.advice })
     }
 
+    /// For the one server that has the key of the certificate in this file, whatever name it is reached by and whoever has
+    /// signed it: this machine asks after itself.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn to_server_with(certificate: &Path) -> Result<Connector, String> {
+        let provider = provider();
+        let verifier = OnlyThis {
+            chain: certificates(certificate)?,
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Connector { config: Arc::new(config), advice: "is it this gateway?".into() })
+    }
+
     /// Begins TLS with the server of this name or IP address; `out` gets the first words to it.
     ///
     /// # Errors
@@ -136,6 +162,51 @@ impl Connector {
         let mut session = Session::client(connection, self.advice.clone());
         session.begin(out);
         Ok(session)
+    }
+}
+
+/// Knows one certificate: the first of its chain.
+#[derive(Debug)]
+struct OnlyThis {
+    chain: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for OnlyThis {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.chain.first() {
+            Some(known) if known == certificate => Ok(ServerCertVerified::assertion()),
+            Some(_) | None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 

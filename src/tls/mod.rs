@@ -23,4 +23,4 @@ mod tests;
 pub use channel::Channel;
 pub use fault::Fault;
 pub use files::{Acceptor, Connector, Identity, Trust};
-pub use session::{ROOM_BYTES_MIN, Session};
+pub use session::{ROOM_BYTES_MIN, Session, TOLD_TO_PLAIN_HTTP};

@@ -1,6 +1,7 @@
 //! One connection's TLS: what comes is opened, what goes is sealed; rustls's unbuffered state machine inside.
 
 use super::fault::Fault;
+use crate::wire::proxy;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -17,7 +18,7 @@ const OVERHEAD_BYTES_MAX: usize = 384;
 const PENDING_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 /// What a peer may send without saying anything: a handshake with many certificates, records for the sake of their
 /// length. Who sends more means no good.
-const BARREN_BYTES_MAX: usize = 256 * 1024;
+pub(super) const BARREN_BYTES_MAX: usize = 256 * 1024;
 /// The free bytes at the front of a reader's buffer: what is opened is moved there, and never overtakes what is not.
 const GAP_BYTES: usize = RECORD_BYTES_MAX;
 /// The smallest buffer that a reader may have.
@@ -27,6 +28,9 @@ pub const ROOM_BYTES_MIN: usize = GAP_BYTES + PENDING_BYTES_MAX + RECORD_BYTES_M
 const ANSWER_TO_PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 47\r\nConnection: close\r\n\r\nTLS is spoken here: write https:// and wss://.\n";
+
+/// The body of that.
+pub const TOLD_TO_PLAIN_HTTP: &[u8] = b"TLS is spoken here: write https:// and wss://.\n";
 
 /// Which side of the connection this is.
 enum Side {
@@ -44,6 +48,8 @@ pub struct Session {
     /// What is to be said once the peer is known.
     early: Vec<u8>,
     voice: Voice,
+    /// A PROXY header, in plain, is still to come in front of it all.
+    awaits_header: bool,
     /// Something has come.
     heard: bool,
     /// What came since the peer last said something, in bytes.
@@ -102,11 +108,18 @@ impl Session {
             pending: Vec::new(),
             early: Vec::new(),
             voice: Voice::Held { ends: false },
+            awaits_header: false,
             heard: false,
             barren: 0,
             ended: false,
             fault: None,
         }
+    }
+
+    /// In front of TLS stands what a balancer says in plain (the PROXY protocol). It is given as if the peer had said it,
+    /// once it is whole; what is no such header is given as it comes, and TLS never begins: whoever reads it refuses it.
+    pub fn behind_proxy_header(self) -> Session {
+        Session { awaits_header: true, ..self }
     }
 
     /// Where in a reader's buffer of at least [`ROOM_BYTES_MIN`] the socket is to be read to; [`Session::received`]
@@ -122,10 +135,19 @@ impl Session {
     /// has to say is appended to `out`.
     pub fn received(&mut self, buffer: &mut [u8], count: usize, out: &mut Vec<u8>) -> usize {
         let (mut begin, end) = (GAP_BYTES, GAP_BYTES + self.pending.len() + count);
-        if !std::mem::replace(&mut self.heard, true) {
+        let (mut opened, mut known) = (0, false);
+        if self.awaits_header {
+            opened = self.header(&buffer[begin..end]);
+            buffer.copy_within(begin..begin + opened, 0);
+            begin += opened;
+            if self.awaits_header {
+                self.keep(&buffer[begin..end]);
+                return opened;
+            }
+        }
+        if begin < end && !std::mem::replace(&mut self.heard, true) {
             self.fault = self.other_than_tls(&buffer[begin..end], out);
         }
-        let (mut opened, mut known) = (0, false);
         while !self.is_over() {
             // What is opened is never longer than its record, so it cannot reach what is still sealed.
             let (plain, sealed) = buffer[..end].split_at_mut(begin);
@@ -220,6 +242,18 @@ impl Session {
         } else {
             self.pending.clear();
             self.pending.extend_from_slice(rest);
+        }
+    }
+
+    /// How much of these first bytes is in front of TLS: the whole header, or nothing while more of it must come.
+    fn header(&mut self, first: &[u8]) -> usize {
+        match proxy::parse(first) {
+            Ok(None) => 0,
+            Ok(Some((_, length))) => {
+                self.awaits_header = false;
+                length
+            }
+            Err(_) => first.len(),
         }
     }
 

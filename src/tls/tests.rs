@@ -1,9 +1,20 @@
 //! Both sides against each other, without a socket: however the bytes are cut, and whatever is wrong with them.
 
+use super::session::BARREN_BYTES_MAX;
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use ring::aead;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::TLS13;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ConnectionTrafficSecrets, RootCertStore, ServerConfig,
+    ServerConnection,
+};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory with an authority's certificate and a server's, removed in the end.
@@ -208,7 +219,7 @@ fn other_protocols_are_named() {
     assert_eq!(server.fault(), "it speaks plain HTTP there, not TLS");
     let answer = String::from_utf8(server.out).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 400 ") && body.contains("wss://"), "{answer}");
+    assert!(head.starts_with("HTTP/1.1 400 ") && body.as_bytes() == TOLD_TO_PLAIN_HTTP, "{answer}");
     assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{answer}");
     for other in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"H", &[0; 100], &[0x16, 3, 1, 0xff, 0xff, 1]] {
         let (mut client, mut server) = files.pair();
@@ -219,6 +230,153 @@ fn other_protocols_are_named() {
         server.take(&[0; 10], 1);
         assert!(server.session.is_over());
     }
+}
+
+#[test]
+fn a_proxy_header_comes_as_it_is_and_tls_begins_behind_it() {
+    let files = Files::new();
+    let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", &[7; 12][..]].concat();
+    for header in [&b"PROXY TCP4 203.0.113.5 192.0.2.1 4711 80\r\n"[..], &v2] {
+        for at_once in [1, 2, header.len() - 1, header.len(), header.len() + 1, usize::MAX] {
+            let (mut client, server) = files.pair();
+            let mut server = End::new(server.session.behind_proxy_header());
+            client.out = [header, &client.out].concat();
+            client.say(b"first");
+            exchange(&mut client, &mut server, at_once);
+            assert!(server.heard == [header, b"first"].concat(), "{at_once}");
+            server.say(b"answer");
+            exchange(&mut client, &mut server, at_once);
+            assert_eq!(client.heard, b"answer");
+            assert_eq!(server.session.held_bytes(), 0);
+        }
+    }
+    // Whoever reads this closes the connection: TLS has no word for it.
+    for other in [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01\0\x05hello", b"PROXY TCP5 1\r\n"] {
+        let (_, server) = files.pair();
+        let mut server = End::new(server.session.behind_proxy_header());
+        server.take(other, usize::MAX);
+        assert!(server.heard == other && server.out.is_empty(), "{}", other.escape_ascii());
+        assert!(!server.session.is_over() && server.session.held_bytes() == 0);
+    }
+}
+
+/// Makes records that rustls never sends, with what it has agreed upon with the other end.
+struct Sealer {
+    key: aead::LessSafeKey,
+    initial: [u8; 12],
+    number: u64,
+}
+
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+impl Sealer {
+    fn client(files: &Files, server: &mut End) -> Sealer {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(files.path("ca.pem")).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(default_provider().into());
+        let config = config.with_protocol_versions(&[&TLS13]).unwrap();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.enable_secret_extraction = true;
+        let name = ServerName::try_from("gateway.example").unwrap();
+        Sealer::between(ClientConnection::new(Arc::new(config), name).unwrap().into(), server)
+    }
+
+    fn server(files: &Files, client: &mut End) -> Sealer {
+        let chain = vec![CertificateDer::from_pem_file(files.path("cert.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(files.path("key.pem")).unwrap();
+        let config = ServerConfig::builder_with_provider(default_provider().into());
+        let config = config.with_protocol_versions(&[&TLS13]).unwrap();
+        let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.enable_secret_extraction = true;
+        Sealer::between(ServerConnection::new(Arc::new(config)).unwrap().into(), client)
+    }
+
+    fn between(mut rustls: Connection, other: &mut End) -> Sealer {
+        while rustls.wants_write() || !other.out.is_empty() {
+            rustls.read_tls(&mut &std::mem::take(&mut other.out)[..]).unwrap();
+            rustls.process_new_packets().unwrap();
+            let mut words = Vec::new();
+            while rustls.wants_write() {
+                rustls.write_tls(&mut words).unwrap();
+            }
+            other.take(&words, usize::MAX);
+        }
+        let (number, secrets) = rustls.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another cipher") };
+        let key = aead::UnboundKey::new(&aead::AES_256_GCM, key.as_ref()).unwrap();
+        Sealer { key: aead::LessSafeKey::new(key), initial: iv.as_ref().try_into().unwrap(), number }
+    }
+
+    /// One record (RFC 8446, 5.2).
+    fn seal(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
+        let mut nonce = self.initial;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        self.number += 1;
+        let mut inner = [content, &[kind]].concat();
+        let length = u16::try_from(inner.len() + self.key.algorithm().tag_len()).unwrap();
+        let mut record = vec![APPLICATION_DATA, 3, 3];
+        record.extend(length.to_be_bytes());
+        let nonce = aead::Nonce::assume_unique_for_key(nonce);
+        self.key.seal_in_place_append_tag(nonce, aead::Aad::from(&record), &mut inner).unwrap();
+        record.extend(inner);
+        record
+    }
+}
+
+#[test]
+fn empty_records_come_to_an_end() {
+    let files = Files::new();
+    for at_once in [7, usize::MAX] {
+        let (_, mut server) = files.pair();
+        let mut client = Sealer::client(&files, &mut server);
+        // A few do no harm (RFC 8446, 5.1 permits them), and what is said begins the count anew.
+        for _ in 0..100 {
+            for content in [&b""[..], b"", b"x"] {
+                server.take(&client.seal(APPLICATION_DATA, content), at_once);
+            }
+        }
+        assert_eq!((server.heard.len(), server.session.is_over()), (100, false));
+        let mut taken = 0;
+        while !server.session.is_over() && taken < BARREN_BYTES_MAX {
+            let record = client.seal(APPLICATION_DATA, b"");
+            taken += record.len();
+            server.take(&record, at_once);
+        }
+        assert!(server.fault().contains("TLS with it failed"), "after {taken} bytes: {}", server.fault());
+        server.take(&client.seal(APPLICATION_DATA, b"too late"), at_once);
+        assert_eq!((server.heard.len(), server.session.held_bytes()), (100, 0));
+    }
+}
+
+#[test]
+fn a_peer_that_only_talks_of_tls_comes_to_an_end() {
+    let files = Files::new();
+    let (mut client, _) = files.pair();
+    let mut server = Sealer::server(&files, &mut client);
+    // A ticket for a later session (RFC 8446, 4.6.1) of a thousand bytes: lifetime, age, nonce, ticket, no extensions.
+    let body = [&[0, 0, 0, 60, 0, 0, 0, 0, 1, 7, 0x03, 0xe8][..], &[9; 1000], &[0, 0]].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let ticket = [&[4], &length[1..], &body].concat();
+    let mut flood = |client: &mut End, bytes_max: usize| {
+        let mut taken = 0;
+        while !client.session.is_over() && taken < bytes_max {
+            let record = server.seal(HANDSHAKE, &ticket);
+            taken += record.len();
+            client.take(&record, usize::MAX);
+        }
+        client.take(&server.seal(APPLICATION_DATA, b"x"), usize::MAX);
+    };
+    for _ in 0..3 {
+        flood(&mut client, BARREN_BYTES_MAX / 2);
+    }
+    assert_eq!((&client.heard[..], client.session.fault().map(Fault::to_string)), (&b"xxx"[..], None));
+    flood(&mut client, 2 * BARREN_BYTES_MAX);
+    assert_eq!(client.heard, b"xxx");
+    assert!(client.fault().contains("more at once than TLS allows"), "{}", client.fault());
+    assert_eq!(client.session.held_bytes(), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `wss://`: a gateway that shows who it is, and every way in which it fails to; rustls's buffered connections are the
 //! server's side.
 
-use crate::certificates::{Authority, Valid};
+use crate::certificates::{Authority, HOST, Valid, pattern};
 use crate::harness::{Ended, Running, Speaks, accept, entry, listen, receive, run};
 use entry::client::{self, Gateway, Options, Target};
 use entry::outcome::Action;
@@ -13,8 +13,6 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-const HOST: &str = "127.0.0.1";
 
 fn assert_failed(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.status, 125, "{ended:?}");
@@ -40,10 +38,6 @@ fn enter(url: &str, authority: &Authority) -> Command {
 fn serve<T: Send + 'static>(script: impl FnOnce(TcpStream) -> T + Send + 'static) -> (String, JoinHandle<T>) {
     let (listener, url) = listen();
     (secure(&url), thread::spawn(move || script(accept(&listener))))
-}
-
-fn pattern(count: usize) -> Vec<u8> {
-    (0_u32..).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).take(count).collect()
 }
 
 /// Much goes both ways at once, and comes as it went.

@@ -20,6 +20,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Where servers of tests listen.
+pub(crate) const HOST: &str = "127.0.0.1";
+
+/// So many bytes in which nothing repeats soon.
+pub(crate) fn pattern(count: usize) -> Vec<u8> {
+    (0_u32..).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).take(count).collect()
+}
+
 /// A server's side of a connection.
 pub(crate) type Accepted = StreamOwned<ServerConnection, TcpStream>;
 /// A client's.

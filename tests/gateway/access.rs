@@ -2,7 +2,6 @@
 
 use crate::client::{Client, End, hello, hello_tty};
 use crate::fake::{Asked as Told, BYE, Connection, Fake, PROMPT, Then, usual};
-use crate::raw::{BINARY, Raw, frame, hello_message, upgrade_v1};
 use crate::support::{Directory, Gateway, Serving, await_some, eventually, program};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +12,6 @@ use entry::access::{Asked, Lain, Spec, Webhook};
 use entry::config::{ContainerRule, Peers, Settings};
 use entry::engine::Address;
 use entry::service::{Service, ServiceId};
-use entry::wire::forwarded::Network;
 use entry::wire::message::Hello;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -48,7 +46,7 @@ fn by_webhook(engine: &Fake, url: &str, milliseconds_max: u64) -> Gateway {
     asking(engine, &[url.to_owned()], milliseconds_max, rule)
 }
 
-fn url(service: &Fake) -> String {
+pub(crate) fn url(service: &Fake) -> String {
     service.url.replace("tcp://", "http://")
 }
 
@@ -354,40 +352,4 @@ fn a_broken_file_is_no_rule_to_begin_with() {
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(!status.success() && said.contains(words) && said.contains(&file), "{said}");
     }
-}
-
-#[test]
-fn behind_a_balancer_a_connection_says_first_whom_it_is_for() {
-    let engine = Fake::unix(usual);
-    let service = Fake::tcp(|_, connection| {
-        connection.answer(200, "", r#"{"allow":true,"user":"ada"}"#);
-        Then::Answered
-    });
-    let asked = Asked { id: ServiceId(0), service: Service::parse("it", &url(&service), 60_000).unwrap() };
-    let mut settings = Settings {
-        peers: Peers {
-            services: vec![asked.service.clone()],
-            ..Peers::one(Address::parse(&engine.url).unwrap())
-        },
-        allow_container: ContainerRule::new(vec!["*".to_owned()]),
-        ..Settings::default()
-    };
-    settings.front.proxy_protocol = true;
-    settings.front.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
-    let gateway = Gateway::guarded(settings, vec![Spec::Webhook(Webhook::new(asked))]);
-    let mut raw = Raw::to(gateway.address);
-    raw.send("PROXY TCP4 203.0.113.5 192.0.2.1 4711 80\r\n");
-    raw.send(upgrade_v1().replace("\r\n\r\n", "\r\nX-Real-IP: 198.51.100.9\r\n\r\n"));
-    assert!(raw.http_head().starts_with("HTTP/1.1 101 "));
-    raw.send(frame(BINARY, &hello_message(hello_tty(&["cat"]))));
-    engine.await_asked("POST create", 1);
-    let question: Value = serde_json::from_str(&service.asked("POST access")[0].body).unwrap();
-    assert_eq!(question["address"], "203.0.113.5");
-    for bytes in ["GET /api/ping HTTP/1.1\r\n\r\n", "PROXY TCP5 1 2 3 4\r\n"] {
-        let mut raw = Raw::to(gateway.address);
-        raw.send(bytes);
-        assert_eq!(raw.rest(), b"", "{bytes}");
-    }
-    let counter = &gateway.server().counters().proxy_headers_bad;
-    assert_eq!(counter.load(Ordering::Relaxed), 2);
 }

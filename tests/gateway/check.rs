@@ -1,8 +1,13 @@
 //! `entry check`: exit status 0 only where everything works, and plain words where it does not.
 
+use crate::balancer::{behind, doorkeeper};
+use crate::certificates::{Authority, HOST, Valid};
 use crate::fake::{Fake, Then, usual};
 use crate::locate::{pods, url};
 use crate::support::{Directory, Gateway, program};
+use crate::tls::own;
+use crate::tls_peers::cert_path;
+use entry::config::TlsFiles;
 use std::fs;
 
 /// Status and what is said, of which mistakes stand on stderr.
@@ -137,5 +142,110 @@ fn access_is_tried_as_a_stranger_would() {
         let arguments = ["--listen", "127.0.0.1:0", "--engine", &engine.url, "--access", &rule];
         let (status, text) = check(&arguments, &[]);
         assert!(status == expected && text.contains(words), "{rule}: {text}");
+    }
+}
+
+#[test]
+fn a_gateway_that_runs_already_is_known() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    // It is known whatever name it is asked by.
+    ours.server("gateway", &["entry.example.com"], Valid::Now);
+    theirs.server("gateway", &[HOST], Valid::Now);
+    let (engine, doorkeeper) = (Fake::unix(usual), doorkeeper());
+    let plain = Gateway::before(&engine.url);
+    let sealed = Gateway::over_tls(&engine.url, own(&ours));
+    let proxied = behind("127.0.0.0/8", &engine, &doorkeeper, TlsFiles::default());
+    let sealed_and_proxied = behind("127.0.0.0/8", &engine, &doorkeeper, own(&ours));
+    let proxied_elsewhere = behind("10.0.0.0/8", &engine, &doorkeeper, TlsFiles::default());
+    let other = Fake::tcp(|_, _| Then::Close);
+
+    let files = |authority: &Authority| {
+        let [cert, key] = ["cert", "key"].map(|part| authority.file(&format!("gateway-{part}.pem")));
+        format!("--tls-cert {cert} --tls-key {key}")
+    };
+    let balancer =
+        |network| format!("--proxy-protocol --trusted-proxy {network} --access webhook={}", url(&doorkeeper));
+    let (ours, theirs) = (files(&ours), files(&theirs));
+    let (here, elsewhere) = (balancer("127.0.0.0/8"), balancer("10.0.0.0/8"));
+    let known = "a gateway does so already";
+    let another = "another program does so already";
+    let table = [
+        (plain.address, String::new(), known.to_owned()),
+        (
+            plain.address,
+            ours.clone(),
+            format!("{another}, or a gateway unlike this one (it speaks plain HTTP"),
+        ),
+        (sealed.address, ours.clone(), known.to_owned()),
+        (
+            sealed.address,
+            theirs,
+            format!("{another}, or a gateway unlike this one (its certificate is another"),
+        ),
+        (sealed.address, String::new(), format!("{known}, over TLS: say --tls-cert")),
+        (proxied.address, here.clone(), known.to_owned()),
+        (proxied.address, String::new(), format!("{another}: end it")),
+        (sealed_and_proxied.address, format!("{ours} {here}"), known.to_owned()),
+        (proxied_elsewhere.address, elsewhere, format!("{another}, or a gateway, which hears trusted")),
+        (other.url[6..].parse().unwrap(), ours, format!("{another}: end it")),
+        (other.url[6..].parse().unwrap(), String::new(), format!("{another}: end it")),
+    ];
+    for (address, options, words) in table {
+        let address = address.to_string();
+        let options: Vec<&str> = options.split_whitespace().collect();
+        let (_, text) =
+            check(&[&["--listen", &address, "--engine", &engine.url], &options[..]].concat(), &[]);
+        let mark = if words == known { "good " } else { "WRONG" };
+        let line = format!("{mark} listening on {address}: {words}");
+        let said = text.lines().next().unwrap();
+        assert!(if words == known { said == line } else { said.starts_with(&line) }, "{options:?}: {text}");
+    }
+}
+
+#[test]
+fn engines_are_tried_over_tls() {
+    let (authority, others) = (Authority::new("ours"), Authority::new("theirs"));
+    authority.server("engine", &[HOST], Valid::Now);
+    authority.client("good", Valid::Now);
+    authority.client("expired", Valid::Expired);
+    others.client("stranger", Valid::Now);
+    let table = [
+        (cert_path(&authority, Some((&authority, "good"))), 0, "Docker, API 1.51"),
+        (cert_path(&authority, Some((&authority, "expired"))), 1, "the client certificate has expired"),
+        (cert_path(&authority, Some((&others, "stranger"))), 1, "does not accept the certificate"),
+        (cert_path(&authority, None), 1, "it demands a client certificate, and was given none"),
+        (cert_path(&others, None), 1, "signed by no authority that is trusted here"),
+    ];
+    let engine = Fake::tls(HOST, move |stream| authority.accept_known("engine", stream), usual);
+    let at = engine.url.replace("https://", "tcp://");
+    for ((directory, _), expected, words) in table {
+        let path = directory.path().to_str().unwrap();
+        let (status, text) =
+            check(&["--listen", "127.0.0.1:0", "--engine", &at, "--engine-cert-path", path], &[]);
+        let is_told = |line: &str| line.contains(&format!("({}): ", engine.url)) && line.contains(words);
+        assert!(status == expected && text.lines().any(is_told), "{words}: {text}");
+    }
+}
+
+#[test]
+fn services_are_tried_over_tls() {
+    let (authority, others) = (Authority::new("ours"), Authority::new("theirs"));
+    authority.server("service", &[HOST], Valid::Now);
+    let (authorities, _) = cert_path(&authority, None);
+    let engine = Fake::unix(usual);
+    let accept = move |stream| authority.accept("service", stream);
+    let service = Fake::tls(HOST, accept, |_, connection| {
+        connection.answer(200, "", r#"{"allow":false}"#);
+        Then::Answered
+    });
+    let rule = format!("webhook={}", service.url);
+    for (file, expected, words) in [
+        (authorities.file("ca.pem"), 0, "works, and lets no stranger in"),
+        (others.file("ca.pem"), 1, "no authority that is trusted here"),
+    ] {
+        let arguments =
+            ["--listen", "127.0.0.1:0", "--engine", &engine.url, "--access", &rule, "--ca", &file];
+        let (status, text) = check(&arguments, &[]);
+        assert!(status == expected && text.contains(words), "{text}");
     }
 }

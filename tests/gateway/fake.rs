@@ -155,7 +155,15 @@ impl Fake {
 
     /// Over TCP.
     pub(crate) fn tcp(script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Fake::tcp_at("127.0.0.1:0", script)
+    }
+
+    /// The same at an address.
+    pub(crate) fn tcp_at(
+        address: &str,
+        script: impl Fn(&Asked, &mut Connection) -> Then + Send + Sync + 'static,
+    ) -> Fake {
+        let listener = TcpListener::bind(address).unwrap();
         let url = format!("tcp://{}", listener.local_addr().unwrap());
         let accept = move || listener.accept().ok().map(|(stream, _)| Connection::Tcp(stream));
         Fake::start(url, Directory::new(), Box::new(script), accept)

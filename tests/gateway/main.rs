@@ -5,6 +5,7 @@
 
 mod access;
 mod attach;
+mod balancer;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod check;
@@ -25,3 +26,4 @@ mod several;
 mod stalls;
 mod support;
 mod tls;
+mod tls_peers;

@@ -1,10 +1,11 @@
 //! Several engines: which one has the container, and what is said when one of them is away.
 
 use crate::client::{Client, hello_tty};
-use crate::fake::{Fake, Then, list_of, usual};
+use crate::fake::{BYE, Fake, Then, list_of, usual};
 use crate::locate::{by_lainlet, enter, enter_instance, pods, url, works};
 use crate::support::Gateway;
 use entry::config::{ContainerRule, Peers, Settings};
+use entry::engine::fleet::ENGINES_MAX;
 use entry::engine::{Address, NamedEngine, NodeTemplate};
 use entry::locate::{Locator, Way};
 use entry::service::{Service, ServiceId};
@@ -183,6 +184,42 @@ fn a_template_makes_engines_of_nodes() {
     assert_eq!(end.outcome, 20, "{end:?}");
     assert!(end.text.contains("is no node: neither an IP address nor a host's name"), "{end:?}");
     assert_eq!((engine.asked("GET ping").len(), engine.asked("POST create").len()), (1, 2));
+}
+
+#[test]
+fn an_engine_that_nobody_needs_makes_room_for_another() {
+    // Of three nodes engines answer; the first one's is needed all the time.
+    let needed = Fake::tcp(usual);
+    let port = needed.url.rsplit(':').next().unwrap().to_owned();
+    let at = |host: &str| Fake::tcp_at(&format!("{host}:{port}"), usual);
+    let (forgotten, last) = (at("127.0.0.2"), at("127.0.0.3"));
+    let lainlet = Fake::tcp(|asked, connection| {
+        let node = match asked.nth {
+            1 => "127.0.0.1".to_owned(),
+            2 => "127.0.0.2".to_owned(),
+            nth if nth <= ENGINES_MAX => format!("127.1.{}.{}", nth / 256, nth % 256),
+            _ => "127.0.0.3".to_owned(),
+        };
+        connection.answer(200, "", &pods("c1", &node));
+        Then::Answered
+    });
+    let service = Service::parse("lainlet", &url(&lainlet), 60_000).unwrap();
+    let locator = Locator::new(vec![Way::Lainlet(ServiceId(0))]);
+    let gateway = before(&[], Some(&format!("tcp://{{node}}:{port}")), locator, vec![service]);
+    let mut stays = enter(&gateway, "shell").opened();
+    works(enter(&gateway, "shell"));
+    // It keeps a connection to the engine for the next question how a process ended.
+    assert_eq!(forgotten.asked("GET exec").len(), 1);
+    for _ in 2..ENGINES_MAX {
+        let end = enter(&gateway, "shell").end();
+        assert_eq!(end.outcome, 8, "nobody is there: {end:?}");
+    }
+    works(enter(&gateway, "shell"));
+    let asked = |engine: &Fake| ["GET ping", "POST create", "GET exec"].map(|what| engine.asked(what).len());
+    assert_eq!((asked(&forgotten), asked(&last)), ([1, 1, 1], [1, 1, 1]));
+    stays.type_in(BYE);
+    assert_eq!(stays.end().exit_status, 7);
+    assert_eq!((asked(&needed), asked(&last)), ([1, 1, 1], [1, 1, 1]));
 }
 
 #[test]

@@ -85,7 +85,12 @@ impl Gateway {
         Gateway::of(settings, vec![Spec::Anonymous], WantedLimits::default(), tls)
     }
 
-    fn of(settings: Settings, access: Vec<Spec>, limits: WantedLimits, tls: TlsFiles) -> io::Result<Gateway> {
+    pub(crate) fn of(
+        settings: Settings,
+        access: Vec<Spec>,
+        limits: WantedLimits,
+        tls: TlsFiles,
+    ) -> io::Result<Gateway> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { listen, workers: 1, demo: false, limits, tls, access, settings };
         let server = Server::start(&config)?;
