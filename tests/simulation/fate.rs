@@ -165,15 +165,15 @@ impl Fate {
 
     /// Its process has certainly not been left, so nothing is to be reaped.
     pub(crate) fn ended_with_its_process(outcome: &Outcome) -> bool {
-        match outcome {
+        matches!(
+            outcome,
             Outcome::Exited { .. }
-            | Outcome::CouldNotStart { .. }
-            | Outcome::ContainerNotFound { .. }
-            | Outcome::ContainerNotRunning { .. }
-            | Outcome::ContainerStopped { .. }
-            | Outcome::ContainerRemoved => true,
-            _ => false,
-        }
+                | Outcome::CouldNotStart { .. }
+                | Outcome::ContainerNotFound { .. }
+                | Outcome::ContainerNotRunning { .. }
+                | Outcome::ContainerStopped { .. }
+                | Outcome::ContainerRemoved
+        )
     }
 
     /// Everything that the process wrote has been sent before this outcome was told.

@@ -353,7 +353,7 @@ impl Server {
             self.act_at = now;
         }
         while now >= self.act_at {
-            let Some(act) = manners.acts.front().copied() else { return None };
+            let act = manners.acts.front().copied()?;
             if act == Act::Stay {
                 return None;
             }

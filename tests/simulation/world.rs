@@ -241,7 +241,7 @@ impl World {
             self.shell.turn(&mut self.outside);
             self.look_after();
             turns += 1;
-            if self.client_wakes.len() < 8 || turns % 64 == 0 {
+            if self.client_wakes.len() < 8 || turns.is_multiple_of(64) {
                 self.shell.check_all();
             }
             let last = self.stop_at + LAST_MILLISECONDS_MAX;
