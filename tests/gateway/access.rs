@@ -20,10 +20,11 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// A gateway with one rule that asks services; each may take so long.
-fn asking(
+pub(crate) fn asking(
     engine: &Fake,
     urls: &[String],
     milliseconds_max: u64,
@@ -50,11 +51,11 @@ pub(crate) fn url(service: &Fake) -> String {
     service.url.replace("tcp://", "http://")
 }
 
-fn with_token(token: &str, hello: Hello) -> Hello {
+pub(crate) fn with_token(token: &str, hello: Hello) -> Hello {
     Hello { access_token: token.to_owned(), ..hello }
 }
 
-fn works(client: Client) {
+pub(crate) fn works(client: Client) {
     let mut client = client.opened();
     client.until(PROMPT);
     client.type_in(BYE);
@@ -62,7 +63,7 @@ fn works(client: Client) {
 }
 
 /// That of a session which nobody let in.
-fn refused(end: &End, outcome: i32, words: &str) {
+pub(crate) fn refused(end: &End, outcome: i32, words: &str) {
     let code = if outcome == 15 { 1008 } else { 1013 };
     assert_eq!((end.outcome, end.exit_status, end.code), (outcome, 125, code), "{end:?}");
     assert!(end.text.contains(">>> Authorization failed.") && end.text.contains(words), "{words}: {end:?}");
@@ -199,9 +200,43 @@ fn a_file_that_is_read_again_holds_for_open_sessions() {
     assert_eq!(gateway.server().counters().access_ended.load(Ordering::Relaxed), 1);
 }
 
-/// A token of the tests' own issuer, signed with its Ed25519 key.
-fn signed(claims: &Value) -> String {
-    let header = json!({"alg": "EdDSA", "kid": "k1"});
+/// What the tests' own issuer publishes: its Ed25519 key, under this name.
+pub(crate) fn published(id: &str) -> String {
+    let public = include_str!("../keys/public.pem");
+    let info =
+        rustls_pki_types::SubjectPublicKeyInfoDer::pem_slice_iter(public.as_bytes()).nth(2).unwrap().unwrap();
+    let x = URL_SAFE_NO_PAD.encode(&info[info.len() - 32..]);
+    json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": id, "x": x}]}).to_string()
+}
+
+/// Tokens whose keys are fetched from there.
+pub(crate) fn jwt(keys: Asked) -> Spec {
+    let claims = Claims {
+        audience: "entry".to_owned(),
+        issuer: None,
+        skew_seconds: 0,
+        grants: "entry".to_owned(),
+        user: "sub".to_owned(),
+    };
+    Spec::Jwt { keys: KeySpec::Service(keys), claims }
+}
+
+fn by_keys_of(engine: &Fake, issuer: &str) -> Gateway {
+    asking(engine, &[format!("{issuer}/jwks.json")], 60_000, |mut asked| jwt(asked.remove(0)))
+}
+
+/// A token that lets its bearer run commands in every container for an hour, signed with the key of this name.
+pub(crate) fn signed_for_an_hour(id: &str) -> String {
+    let expires = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3600;
+    signed(
+        id,
+        &json!({"aud": "entry", "sub": "ada", "exp": expires, "entry": {"exec": ["*/*", "container:*"]}}),
+    )
+}
+
+/// A token of the tests' own issuer, signed with its Ed25519 key, which it calls so.
+pub(crate) fn signed(id: &str, claims: &Value) -> String {
+    let header = json!({"alg": "EdDSA", "kid": id});
     let [header, claims] = [&header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
     let private = include_str!("../keys/private.pem");
@@ -213,38 +248,61 @@ fn signed(claims: &Value) -> String {
 #[test]
 fn keys_of_signed_tokens_are_fetched_from_their_issuer() {
     let engine = Fake::unix(usual);
-    let public = include_str!("../keys/public.pem");
-    let info =
-        rustls_pki_types::SubjectPublicKeyInfoDer::pem_slice_iter(public.as_bytes()).nth(2).unwrap().unwrap();
-    let x = URL_SAFE_NO_PAD.encode(&info[info.len() - 32..]);
-    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": x}]}).to_string();
+    let set = published("k1");
     let issuer = Fake::tcp(move |_, connection| {
         connection.answer(200, "Content-Type: application/json\r\n", &set);
         Then::Answered
     });
-    let gateway = asking(&engine, &[format!("{}/jwks.json", url(&issuer))], 60_000, |mut asked| Spec::Jwt {
-        keys: KeySpec::Service(asked.remove(0)),
-        claims: Claims {
-            audience: "entry".to_owned(),
-            issuer: None,
-            skew_seconds: 0,
-            grants: "entry".to_owned(),
-            user: "sub".to_owned(),
-        },
-    });
+    let gateway = by_keys_of(&engine, &url(&issuer));
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let claims = |expires: u64, who: &str| json!({"aud": who, "sub": "ada", "exp": expires, "entry": {"exec": ["container:*"]}});
     let enter = |token: String| Client::enter(gateway.address, with_token(&token, hello_tty(&["cat"])));
-    works(enter(signed(&claims(now + 3600, "entry"))));
-    works(enter(signed(&claims(now + 3600, "entry"))));
+    works(enter(signed("k1", &claims(now + 3600, "entry"))));
+    works(enter(signed("k1", &claims(now + 3600, "entry"))));
     assert_eq!(issuer.asked("GET jwks.json").len(), 1, "they are kept");
-    refused(&enter(signed(&claims(now - 1, "entry"))).end(), 15, "has expired");
-    refused(&enter(signed(&claims(now + 3600, "other"))).end(), 15, "meant for somebody else");
-    refused(&enter(signed(&claims(now + 3600, "entry")) + "A").end(), 15, "signature is wrong");
+    refused(&enter(signed("k1", &claims(now - 1, "entry"))).end(), 15, "has expired");
+    refused(&enter(signed("k1", &claims(now + 3600, "other"))).end(), 15, "meant for somebody else");
+    refused(&enter(signed("k1", &claims(now + 3600, "entry")) + "A").end(), 15, "signature is wrong");
 
     // It ends under the session, at the PING after it.
-    let end = enter(signed(&claims(now + 3, "entry"))).opened().end();
+    let end = enter(signed("k1", &claims(now + 3, "entry"))).opened().end();
     assert_eq!((end.outcome, end.code), (19, 4403), "{end:?}");
+}
+
+#[test]
+fn a_new_key_of_the_issuer_is_found_under_open_sessions() {
+    let engine = Fake::unix(usual);
+    let name = Arc::new(Mutex::new("old"));
+    let current = name.clone();
+    let issuer = Fake::tcp(move |_, connection| {
+        connection.answer(200, "", &published(&current.lock().unwrap()));
+        Then::Answered
+    });
+    let gateway = by_keys_of(&engine, &url(&issuer));
+    let enter =
+        |id: &str| Client::enter(gateway.address, with_token(&signed_for_an_hour(id), hello_tty(&["cat"])));
+    let mut open = enter("old").opened();
+    assert_eq!(open.until(PROMPT), PROMPT);
+    *name.lock().unwrap() = "new";
+    // However many come with the new key, the issuer is asked once, and not sooner than it may be.
+    let mut refusals = 0;
+    await_some("the new key to be known", || {
+        let mut client = enter("new");
+        client.type_in(BYE);
+        let end = client.end();
+        refusals += u64::from(end.outcome == 15);
+        (end.exit_status == 7).then_some(())
+    });
+    assert!(refusals > 0);
+    refused(
+        &enter("old").end(),
+        15,
+        "signed with a key that is not known here. If the key is new, try again",
+    );
+    assert_eq!(issuer.asked("GET jwks.json").len(), 2);
+    // Who is in stays: what was proved when he came has not ended.
+    open.type_in(BYE);
+    assert_eq!(open.end().exit_status, 7);
 }
 
 /// LAIN's lainlet, console and SSO in one, by what is asked.

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// The id of the one container.
 pub(crate) const CONTAINER: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -54,13 +55,15 @@ struct Shared {
     /// Streams whose gateway has gone.
     left: Mutex<usize>,
     held: Mutex<Vec<Connection>>,
+    over: AtomicBool,
 }
 
-/// The engine; its threads end with their connections.
+/// The engine. Forgotten it listens no more; its other threads end with their connections.
 pub(crate) struct Fake {
     pub(crate) url: String,
     shared: Arc<Shared>,
-    _directory: Directory,
+    acceptor: Option<JoinHandle<()>>,
+    directory: Directory,
 }
 
 pub(crate) enum Connection {
@@ -193,15 +196,19 @@ impl Fake {
             typed: Mutex::default(),
             left: Mutex::default(),
             held: Mutex::default(),
+            over: AtomicBool::new(false),
         });
         let of_threads = Arc::clone(&shared);
-        thread::spawn(move || {
+        let acceptor = thread::spawn(move || {
             while let Some(connection) = accept() {
+                if of_threads.over.load(Ordering::Relaxed) {
+                    return;
+                }
                 let shared = Arc::clone(&of_threads);
                 thread::spawn(move || serve(&shared, connection));
             }
         });
-        Fake { url, shared, _directory: directory }
+        Fake { url, shared, acceptor: Some(acceptor), directory }
     }
 
     /// What was asked so far, of this kind.
@@ -220,6 +227,26 @@ impl Fake {
 
     pub(crate) fn await_asked(&self, what: &str, count: usize) {
         eventually(what, || self.asked(what).len() >= count);
+    }
+}
+
+impl Drop for Fake {
+    /// Its listener, and the authority whose certificate it shows, go with the thread that has them.
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        let woken = match self.url.rsplit_once(':') {
+            _ if self.url.starts_with("unix://") => {
+                UnixStream::connect(self.directory.path().join("sock")).is_ok()
+            }
+            Some((start, port)) => {
+                let host = start.rsplit('/').next().unwrap();
+                TcpStream::connect((host, port.parse().unwrap())).is_ok()
+            }
+            None => false,
+        };
+        if let Some(acceptor) = self.acceptor.take().filter(|_| woken) {
+            let _ = acceptor.join();
+        }
     }
 }
 

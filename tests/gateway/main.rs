@@ -27,3 +27,4 @@ mod stalls;
 mod support;
 mod tls;
 mod tls_peers;
+mod verdicts;

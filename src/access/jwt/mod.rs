@@ -2,8 +2,10 @@
 //! which algorithm, and what the claims must say, is decided here, with the time that is given.
 //!
 //! Keys come from a file, or from the issuer's JSON Web Key Set: that is fetched when it is first needed, again when it
-//! has become old, and once more when a token names a key that is not in it, but no more often than every
-//! [`REFETCH_SECONDS_MIN`].
+//! has become old, and once more when a token may be signed with a key that is not in it. Whoever can connect can send such
+//! tokens, so it is fetched no more often than every [`REFETCH_SECONDS_MIN`], whatever tokens say and whether the issuer
+//! answers; only those who come while the very first fetch is under way ask for themselves, since they have nothing else
+//! to go by.
 
 mod keys;
 mod verifier;
@@ -82,12 +84,14 @@ struct Set {
     fetched: Option<UnixSeconds>,
     /// When it was last tried.
     tried: UnixSeconds,
+    /// The last try came to nothing.
+    failed: bool,
 }
 
 /// What became of a token.
 enum Verified {
     Claims(Map<String, Value>),
-    /// No key of that name and kind is there.
+    /// No key of that name and kind is there, and none without a name has signed it.
     NoKey,
     /// No key that is there has signed it.
     Forged,
@@ -128,7 +132,8 @@ impl Jwt {
             Source::Fetched(service) => service,
         };
         let set = now.keys.sets.entry(service.id).or_default();
-        let may_fetch = set.fetched.is_none() || now.wall.abs_diff(set.tried) >= REFETCH_SECONDS_MIN;
+        let may_fetch =
+            now.wall.abs_diff(set.tried) >= REFETCH_SECONDS_MIN || (set.fetched.is_none() && !set.failed);
         if may_fetch && !set.is_younger_than(FRESH_SECONDS, now.wall) {
             return set.fetch(service, now.wall);
         }
@@ -156,6 +161,7 @@ impl Jwt {
             }
             Err(trouble) => Some(trouble),
         };
+        set.failed = trouble.is_some();
         match (verify(token, &header, &set.keys), trouble) {
             (verified, None) => self.decide(question, verified, now.wall),
             // The keys of before are good for a while.
@@ -193,7 +199,11 @@ impl Jwt {
                 Err(text) => Verdict::Refused(text.to_owned()),
             },
             Verified::NoKey => {
-                Verdict::Refused("The token is signed with a key that is not known here.".to_owned())
+                let if_new = match &self.source {
+                    Source::Known(_) => "",
+                    Source::Fetched(_) => " If the key is new, try again in some seconds.",
+                };
+                Verdict::Refused(format!("The token is signed with a key that is not known here.{if_new}"))
             }
             Verified::Forged => Verdict::Refused("The token's signature is wrong.".to_owned()),
         };
@@ -264,7 +274,8 @@ struct Header {
     crit: Option<Value>,
 }
 
-/// Looks for the key that has signed it: the one of its name, or those without one; of its algorithm in any case.
+/// Looks for the key that has signed it: the one of its name, or those without one; of its algorithm in any case. A token
+/// is surely forged where it names a key that is there, or an algorithm that is none; otherwise its key may be a new one.
 fn verify(token: &str, header: &Header, keys: &[Key]) -> Verified {
     let algorithm = match header.alg.as_str() {
         "RS256" => Algorithm::RS256,
@@ -286,14 +297,14 @@ fn verify(token: &str, header: &Header, keys: &[Key]) -> Verified {
     let fits = |key: &&Key| {
         key.algorithm == algorithm && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
     };
-    let mut verified = Verified::NoKey;
+    let mut is_named = algorithm == Algorithm::HS256;
     for key in keys.iter().filter(fits) {
-        match decode::<Map<String, Value>>(token, &key.key, &validation) {
-            Ok(token) => return Verified::Claims(token.claims),
-            Err(_) => verified = Verified::Forged,
+        if let Ok(token) = decode::<Map<String, Value>>(token, &key.key, &validation) {
+            return Verified::Claims(token.claims);
         }
+        is_named |= key.id.is_some() && key.id == header.kid;
     }
-    verified
+    if is_named { Verified::Forged } else { Verified::NoKey }
 }
 
 /// A NumericDate (RFC 7519, 2): seconds, perhaps with a fraction.

@@ -258,10 +258,18 @@ fn keys_are_fetched_when_they_are_needed_and_not_more_often() {
         told
     };
     let down = || Err("gone".to_owned());
+    let began = 100;
+    let mut at = |seconds: u64, id: &str, answers: &[Answer]| at(began + seconds, id, answers);
     assert_eq!(at(0, "a", &[down()]), ["ask", "unavailable"]);
-    assert_eq!(at(0, "a", &[reply(500, &published("a"))]), ["ask", "unavailable"]);
-    assert_eq!(at(0, "a", &[reply(200, "rubbish")]), ["ask", "unavailable"]);
-    assert_eq!(at(0, "a", &[reply(200, &published("a"))]), ["ask", "allowed"]);
+    // An issuer in trouble is left alone for a while, whoever comes.
+    for second in 0..REFETCH_SECONDS_MIN {
+        assert_eq!(at(second, "a", &[]), ["unavailable"]);
+    }
+    assert_eq!(at(10, "a", &[reply(500, &published("a"))]), ["ask", "unavailable"]);
+    assert_eq!(at(20, "a", &[reply(200, "rubbish")]), ["ask", "unavailable"]);
+    assert_eq!(at(29, "a", &[]), ["unavailable"]);
+    assert_eq!(at(30, "a", &[reply(200, &published("a"))]), ["ask", "allowed"]);
+    let mut at = |seconds: u64, id: &str, answers: &[Answer]| at(30 + seconds, id, answers);
     // Known for a while; a key of another name makes them be fetched, but not at once and not again and again.
     assert_eq!(at(1, "a", &[]), ["allowed"]);
     assert_eq!(at(1, "b", &[]), ["refused"]);
@@ -275,6 +283,75 @@ fn keys_are_fetched_when_they_are_needed_and_not_more_often() {
     assert_eq!(at(69 + STALE_SECONDS_MAX, "b", &[reply(503, "")]), ["ask", "allowed"]);
     assert_eq!(at(90 + STALE_SECONDS_MAX, "b", &[down()]), ["ask", "unavailable"]);
     assert_eq!(at(90 + STALE_SECONDS_MAX, "c", &[]), ["unavailable"]);
+}
+
+#[test]
+fn those_who_come_during_the_first_fetch_ask_too() {
+    let rules = with_service();
+    let mut keys = Fetched::default();
+    let mut now = Now { wall: NOW, keys: &mut keys };
+    let question = named("a");
+    let (mut first, step) = rules.begin(&question, &mut now);
+    assert_eq!(kind(&step), "ask");
+    let (mut second, step) = rules.begin(&question, &mut now);
+    assert_eq!(kind(&step), "ask");
+    let answer = reply(200, &published("a"));
+    for inquiry in [&mut first, &mut second] {
+        assert_eq!(kind(&inquiry.answer(&rules, &question, &answer, &mut now)), "allowed");
+    }
+}
+
+#[test]
+fn a_token_that_may_be_of_a_new_key_makes_them_be_fetched() {
+    let token = |how: &str, header: Value| {
+        let mut claims = claims();
+        claims["exp"] = json!(NOW + 100_000);
+        asks(signed(how, &header, &claims))
+    };
+    let forged = |header: Value| {
+        let mut question = token("EdDSA", header);
+        let Token::Text(text) = &mut question.token else { panic!() };
+        text.truncate(text.len() - 8);
+        text.push_str("AAAAAAAA");
+        question
+    };
+    let nameless = published("a").replace("\"kid\":\"a\",", "");
+    let (of_a, of_nobody) = (published("a"), nameless.as_str());
+    // What the issuer publishes, the token, whether it makes the keys be fetched anew.
+    let table = [
+        (of_a.as_str(), token("ES256", json!({"alg": "ES256", "kid": "a"})), true),
+        (&of_a, forged(json!({"alg": "EdDSA"})), true),
+        (&of_a, forged(json!({"alg": "EdDSA", "kid": "b"})), true),
+        (of_nobody, forged(json!({"alg": "EdDSA", "kid": "b"})), true),
+        (of_nobody, forged(json!({"alg": "EdDSA"})), true),
+        (&of_a, forged(json!({"alg": "EdDSA", "kid": "a"})), false),
+        (&of_a, token("EdDSA", json!({"alg": "none"})), false),
+        (&of_a, token("HS256", json!({"alg": "HS256"})), false),
+        (&of_a, token("HS256", json!({"alg": "HS256", "kid": "b"})), false),
+        (&of_a, token("EdDSA", json!({"alg": "EdDSA", "kid": "b", "crit": ["exp"]})), false),
+    ];
+    for (set, question, is_fetched) in table {
+        let rules = with_service();
+        let mut keys = Fetched::default();
+        let mut at = |seconds: u64| {
+            let mut now = Now { wall: NOW + seconds, keys: &mut keys };
+            let (mut inquiry, mut step) = rules.begin(&question, &mut now);
+            let mut told = vec![kind(&step)];
+            if matches!(step, Step::Ask { .. }) {
+                step = inquiry.answer(&rules, &question, &reply(200, set), &mut now);
+                told.push(kind(&step));
+            }
+            told
+        };
+        let again: &[&str] = if is_fetched { &["ask", "refused"] } else { &["refused"] };
+        assert_eq!(at(0), ["ask", "refused"], "{question:?}");
+        // However many come, and whatever they say.
+        for _ in 0..100 {
+            assert_eq!(at(REFETCH_SECONDS_MIN - 1), ["refused"], "{question:?}");
+        }
+        assert_eq!(at(REFETCH_SECONDS_MIN), again, "{question:?}");
+        assert_eq!(at(REFETCH_SECONDS_MIN), ["refused"], "{question:?}");
+    }
 }
 
 #[test]
