@@ -25,7 +25,7 @@ impl Pool {
 
 /// Bytes that wait for a socket. Costs one pointer while there are none, and no TLS.
 #[derive(Debug, Default)]
-pub(super) struct Backlog(Option<Box<Remainder>>);
+pub struct Backlog(Option<Box<Remainder>>);
 
 #[derive(Debug)]
 struct Remainder {
@@ -59,7 +59,7 @@ impl Backlog {
     }
 
     /// Bytes for the socket, and those that TLS keeps until it knows its peer.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |remainder| {
             let early = remainder.tls.as_ref().map_or(0, |tls| tls.early_bytes());
             remainder.bytes.len() - remainder.sent + early
@@ -67,22 +67,24 @@ impl Backlog {
     }
 
     /// What the bytes take in memory, and what TLS holds beside them.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |remainder| {
             remainder.bytes.capacity() + remainder.tls.as_ref().map_or(0, |tls| tls.held_bytes())
         })
     }
 
     /// There is nothing for the socket.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|remainder| remainder.bytes.is_empty())
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The bytes for the socket, oldest first.
+    pub fn as_bytes(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |remainder| &remainder.bytes[remainder.sent..])
     }
 
-    pub(super) fn append(&mut self, pool: &mut Pool, bytes: &[u8]) {
+    /// What the socket did not take now.
+    pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -100,7 +102,7 @@ impl Backlog {
     }
 
     /// The socket took the first `count` bytes.
-    pub(super) fn consume(&mut self, pool: &mut Pool, count: usize) {
+    pub fn consume(&mut self, pool: &mut Pool, count: usize) {
         let Some(remainder) = &mut self.0 else { return };
         remainder.sent += count;
         if remainder.sent >= remainder.bytes.len() {
@@ -109,7 +111,7 @@ impl Backlog {
     }
 
     /// Nobody wants the bytes any more.
-    pub(super) fn clear(&mut self, pool: &mut Pool) {
+    pub fn clear(&mut self, pool: &mut Pool) {
         let Some(remainder) = &mut self.0 else { return };
         let mut bytes = std::mem::take(&mut remainder.bytes);
         remainder.sent = 0;

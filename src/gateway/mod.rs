@@ -518,11 +518,14 @@ impl Gateway {
                 if let Some(leg) = &mut entry.engine {
                     let _ = leg.finish(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::CloseEngine => {
                 if let Some(leg) = entry.engine.take() {
                     leg.close(&mut self.pool);
                 }
+                // It may be long until the session's next step: its reaper waits for its turn.
+                entry.count_held(&self.crowd);
             }
             Effect::Call { peer, call, request } => {
                 let tables = (&self.engines, &self.settings.peers.services[..]);
@@ -533,12 +536,14 @@ impl Gateway {
                     // A broken connection shows when it is read.
                     let _ = leg.finish(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::CloseClient => {
                 self.crowd.leave(&mut entry.place);
                 if let Some(leg) = entry.client.take() {
                     leg.close(&mut self.pool);
                 }
+                entry.count_held(&self.crowd);
             }
             Effect::Guard(post, after) => {
                 let number = entry.session.id().number;

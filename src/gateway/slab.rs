@@ -6,7 +6,8 @@ use std::collections::BinaryHeap;
 /// Names an entry for as long as it lives, and nothing afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    pub(super) index: u32,
+    /// The entry's slot.
+    pub index: u32,
     pub(super) generation: u32,
 }
 

@@ -91,9 +91,9 @@ impl Lane {
 
     /// Copies what the ranges refer to, so that `buffer` may go.
     fn detach(&mut self, buffer: &[u8]) {
-        for range in std::mem::take(&mut self.ranges) {
-            self.bytes.extend_from_slice(&buffer[range]);
-        }
+        let ranges = std::mem::take(&mut self.ranges);
+        // They stand before what was built beside them.
+        self.bytes.splice(..0, ranges.into_iter().flat_map(|range| buffer[range].iter().copied()));
     }
 
     /// Nothing is to be sent.
@@ -468,12 +468,15 @@ impl Session {
                         write_frame(&mut cx.to_client.bytes, Opcode::Pong, payload.bytes());
                     }
                 }
+                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
+                Ok(Some(Arrival::Refused)) if matches!(self.state, State::Closing(_)) => {
+                    return self.hear_no_more(cx);
+                }
                 Ok(Some(Arrival::Refused)) => {
                     let detail = cx.crowd.refuse(Full::Memory).to_string();
                     return self.end(cx, Outcome::OverLimit { detail });
                 }
                 Ok(Some(Arrival::Close(code))) => return self.client_said_goodbye(cx, code),
-                // Our close frame is out, and nothing may follow it (RFC 6455, 5.5.1).
                 Err(_) if matches!(self.state, State::Closing(_)) => return self.hear_no_more(cx),
                 Err(error) => {
                     let (close_code, detail) = (error.close_code, error.text);
@@ -640,10 +643,17 @@ impl Session {
         if tellable {
             return self.end(cx, Outcome::Bug);
         }
+        let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
         self.state = State::Gone;
         self.reaping = None;
         cx.effects.push(Effect::CloseClient);
-        cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug }));
+        cx.effects.push(Effect::Tell(match has_ended {
+            false => Event::Ended { outcome: Outcome::Bug },
+            // Its outcome stands.
+            true => {
+                Event::Warning("a bug met it while it was closing; processes of it may be left".to_owned())
+            }
+        }));
     }
 
     /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.

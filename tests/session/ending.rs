@@ -466,6 +466,18 @@ fn a_bug_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_bug_met_while_closing_is_no_second_outcome() {
+    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, terminal());
+    visit.shut_down();
+    visit.heard_the_end();
+    visit.calls.clear();
+    visit.fail();
+    assert_eq!((visit.outcomes.as_slice(), visit.warnings.len()), (&[Outcome::ShuttingDown][..], 1));
+    assert_eq!(visit.said, b"");
+    visit.is_over();
+}
+
+#[test]
 fn messages_in_pieces_end_where_memory_does() {
     // A fragment that is not the last one (RFC 6455, 5.4), with a mask of zeros.
     let fragment = |bytes: usize| {
@@ -487,6 +499,12 @@ fn messages_in_pieces_end_where_memory_does() {
             );
             assert_eq!(visit.crowd.refusals().memory.load(Ordering::Relaxed), 1);
             visit.reaps();
+            visit.heard_the_end();
+            // It goes on talking, and nothing may follow our close frame.
+            for _ in 0..3 {
+                visit.client(&[&[0x00][..], &fragment(1000)[1..]].concat());
+            }
+            assert_eq!((visit.outcomes.len(), visit.said.as_slice()), (1, &b""[..]));
         } else {
             assert_eq!(visit.outcomes, []);
         }

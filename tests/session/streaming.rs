@@ -523,6 +523,17 @@ fn what_looks_like_a_failed_start_and_is_none_is_output() {
 }
 
 #[test]
+fn what_was_held_keeps_its_order_however_it_goes_out() {
+    // The first frame's headers fit in front of it where it lies; the second one's do not, and it is copied.
+    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, command());
+    let long = "x".repeat(300);
+    visit.engine([frame(2, b"Error: a word\n"), frame(2, long.as_bytes())].concat());
+    assert_eq!(visit.heard(), []);
+    visit.wait(500);
+    assert_eq!(visit.heard_output().1, format!("Error: a word\n{long}"));
+}
+
+#[test]
 fn output_behind_the_head_is_in_place_however_long_it_is() {
     for speaks in ALL_CLIENTS {
         for length in [1, 100, 200, 70_000] {
