@@ -645,15 +645,14 @@ impl Session {
         }
         let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
         self.state = State::Gone;
-        self.reaping = None;
         cx.effects.push(Effect::CloseClient);
-        cx.effects.push(Effect::Tell(match has_ended {
-            false => Event::Ended { outcome: Outcome::Bug },
+        let trouble = "a bug met it while it was closing".to_owned();
+        match has_ended {
+            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug })),
             // Its outcome stands.
-            true => {
-                Event::Warning("a bug met it while it was closing; processes of it may be left".to_owned())
-            }
-        }));
+            true if self.reaping.is_some() => self.end_reaping(cx, Reap::GivenUp(trouble)),
+            true => cx.effects.push(Effect::Tell(Event::Reap(Reap::GivenUp(trouble)))),
+        }
     }
 
     /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.

@@ -472,7 +472,7 @@ fn a_bug_met_while_closing_is_no_second_outcome() {
     visit.heard_the_end();
     visit.calls.clear();
     visit.fail();
-    assert_eq!((visit.outcomes.as_slice(), visit.warnings.len()), (&[Outcome::ShuttingDown][..], 1));
+    assert_eq!((visit.outcomes.as_slice(), visit.reaps.len()), (&[Outcome::ShuttingDown][..], 1));
     assert_eq!(visit.said, b"");
     visit.is_over();
 }

@@ -133,9 +133,8 @@ fn once_the_engine_is_back_nothing_is_left() {
     visit.called();
     visit.call_fails(Call::ReapStart, "away");
     visit.wait(4_000);
-    // What is created is not created again.
-    assert_eq!(visit.called().0, Call::ReapStart);
-    visit.reply(Call::ReapStart, 200, &json!(""));
+    // Perhaps it was started: there is another.
+    visit.reaper_runs();
     visit.wait(config::REAP_WATCH_MILLISECONDS);
     visit.called();
     visit.call_fails(Call::ReapInspect, "away");

@@ -182,7 +182,13 @@ impl Session {
     ) {
         let Some(reaping) = &mut self.reaping else { return };
         let next = match reply {
-            Err(CallError(trouble)) => Next::Rest(trouble),
+            Err(CallError(trouble)) => {
+                // Perhaps it was started, and would not be so twice.
+                if let Stage::Starting(_) = reaping.stage {
+                    reaping.stage = Stage::Creating;
+                }
+                Next::Rest(trouble)
+            }
             Ok(reply) => match (&reaping.stage, call) {
                 (Stage::Looking, Call::ReapInspect) => reaping.looked(&reply, cx.now),
                 (Stage::Creating, Call::ReapCreate) => reaping.created(&reply),
@@ -266,7 +272,7 @@ impl Session {
         self.end_reaping(cx, Reap::GivenUp(trouble));
     }
 
-    fn end_reaping(&mut self, cx: &mut Context<'_>, how: Reap) {
+    pub(super) fn end_reaping(&mut self, cx: &mut Context<'_>, how: Reap) {
         let Some(reaping) = self.reaping.take() else { return };
         cx.effects.push(Effect::Tell(Event::Reap(how)));
         if reaping.guarded {
