@@ -85,11 +85,15 @@ scan_session() {
 
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 
-# The hang-up, as a terminal gives it; a grace of two seconds; the kill.
+# Whole seconds since the machine's start.
+now() { read -r u e </proc/uptime; u=${u%%.*}; }
+
+# The hang-up, as a terminal gives it; a grace of one to two seconds, however long the looking takes; the kill.
 finish() {
   scan
   [ "$L" = ' ' ] && return
   kill -HUP $L; kill -CONT $L
-  c=0; while [ $c -lt 20 ] && { nap; scan; [ "$L" != ' ' ]; }; do c=$((c+1)); done
+  now; t=$((u + 2))
+  while [ "$u" -lt $t ] && { nap; scan; [ "$L" != ' ' ]; }; do now; done
   c=0; while [ "$L" != ' ' ] && [ $c -lt 20 ]; do kill -KILL $L; nap; scan; c=$((c+1)); done
 } 2>/dev/null
