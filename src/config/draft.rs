@@ -4,7 +4,7 @@
 use super::front::Access;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, Peers, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
+    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
@@ -29,6 +29,8 @@ pub(super) struct Draft {
     pub(super) front: Front,
     pub(super) attach_tail_lines: Option<u32>,
     pub(super) paused_seconds: Option<u32>,
+    pub(super) reap: ReapMode,
+    pub(super) unguarded: bool,
     pub(super) tls: TlsFiles,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -142,6 +144,9 @@ impl Draft {
         if let Some(seconds) = self.paused_seconds {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
+        settings.reap = self.reap;
+        // What the demo runs ends with it.
+        settings.guard = !self.unguarded && !self.demo;
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
@@ -192,6 +197,23 @@ fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, 
             let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
             Err(why.to_owned())
         }
+    }
+}
+
+pub(super) fn reap(text: &str) -> Result<ReapMode, String> {
+    match text {
+        "tree" => Ok(ReapMode::Tree),
+        "session" => Ok(ReapMode::Session),
+        "off" => Ok(ReapMode::Off),
+        _ => Err(format!("takes tree, session or off, not {text:?}")),
+    }
+}
+
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("takes on or off, not {text:?}")),
     }
 }
 

@@ -69,15 +69,49 @@ pub const OPEN_MILLISECONDS_MAX: u64 = 30_000;
 /// One short call, once it has a connection.
 pub const CALL_MILLISECONDS_MAX: u64 = 15_000;
 /// A short call's waiting for a connection.
-pub const CALL_WAIT_MILLISECONDS_MAX: u64 = REAP_MILLISECONDS_MAX;
+pub const CALL_WAIT_MILLISECONDS_MAX: u64 = 300_000;
 /// For saying how a process ended, after its stream ended.
 pub const SETTLE_MILLISECONDS_MAX: u64 = 3_000;
 /// The first pause before the question is put again; each next one is twice as long.
 pub const SETTLE_RETRY_MILLISECONDS: u64 = 20;
 /// Once the pause has grown to this, a container that is said to run is believed to run.
 pub const SETTLE_RUNNING_MILLISECONDS_MAX: u64 = 160;
-/// For creating and starting a reaper; most of it is waiting for its turn when many sessions end at once.
-pub const REAP_MILLISECONDS_MAX: u64 = 300_000;
+/// For ending what a session left in its container, with all that is tried anew: while the engine is away, or the
+/// container paused.
+pub const REAP_MILLISECONDS_MAX: u64 = 900_000;
+/// The first rest before it is tried anew; each next one is twice as long, up to the other.
+pub const REAP_RETRY_MILLISECONDS: u64 = 1_000;
+/// The longest such rest.
+pub const REAP_RETRY_MILLISECONDS_MAX: u64 = 60_000;
+/// How long a start that was under way when its session ended is waited for.
+pub const REAP_START_MILLISECONDS_MAX: u64 = 3_000;
+/// The first pause before it is asked about again; each next one is twice as long.
+pub const REAP_LOOK_MILLISECONDS: u64 = 100;
+/// How long after such a session is reaped its container is looked at once more.
+pub const REAP_AGAIN_MILLISECONDS: u64 = 3_000;
+/// The first pause before a reaper is asked about; each next one is twice as long, up to the other. Most need less.
+pub const REAP_WATCH_MILLISECONDS: u64 = 300;
+/// The longest such pause.
+pub const REAP_WATCH_MILLISECONDS_MAX: u64 = 5_000;
+/// How long a reaper may take once it runs. Its own limit is 22 naps of each kind, which last a second in the worst sh.
+pub const REAPER_MILLISECONDS_MAX: u64 = 60_000;
+/// How long after a terminal was opened in a container a guard is sent there: it would compete with the first prompt.
+pub const GUARD_AFTER_TERMINAL_MILLISECONDS: u64 = 200;
+/// The same after a command was begun without a terminal: most are over by then.
+pub const GUARD_AFTER_COMMAND_MILLISECONDS: u64 = 1_000;
+/// The first rest before a guard is sent anew; each next one is twice as long, up to the other. A guard that has lost its
+/// gateway waits 4 s for the next one.
+pub const GUARD_RETRY_MILLISECONDS: u64 = 100;
+/// The longest such rest.
+pub const GUARD_RETRY_MILLISECONDS_MAX: u64 = 60_000;
+/// How often in a row it is tried.
+pub const GUARD_TRIES_MAX: u32 = 8;
+/// How often a guard is sent an empty line, since what stands between may end connections that nobody uses.
+pub const GUARD_BEAT_MILLISECONDS: u64 = 15_000;
+/// What is kept of a guard's words until it says that it stands.
+pub const GUARD_WORDS_BYTES_MAX: usize = 512;
+/// Of the descriptors that sessions may have, one in so many is for guards; containers beyond that have none.
+pub const GUARDS_SHARE: usize = 16;
 /// How long first output that looks like a failed start is held before it is taken for output.
 pub const START_FAILURE_MILLISECONDS: u64 = 500;
 /// How long such a text may be.
@@ -197,6 +231,18 @@ impl ContainerRule {
     }
 }
 
+/// What is ended of what a session leaves in its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReapMode {
+    /// All of its processes, also those that left its terminal session or changed their user.
+    #[default]
+    Tree,
+    /// Those of its own terminal session that do not ignore the hang-up.
+    Session,
+    /// Nothing.
+    Off,
+}
+
 /// Whom Entry calls.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peers {
@@ -273,6 +319,17 @@ pub struct Settings {
     pub attach_tail_lines: u32,
     /// How long a container may stay paused under a session in which something is typed.
     pub paused_milliseconds_max: u64,
+    /// What is ended of what sessions leave.
+    pub reap: ReapMode,
+    /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
+    pub guard: bool,
+}
+
+impl Settings {
+    /// Whether there are guards.
+    pub fn guards(&self) -> bool {
+        self.guard && self.reap != ReapMode::Off
+    }
 }
 
 impl Default for Settings {
@@ -285,6 +342,8 @@ impl Default for Settings {
             allow_container: ContainerRule::default(),
             attach_tail_lines: 100,
             paused_milliseconds_max: 60_000,
+            reap: ReapMode::default(),
+            guard: true,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The table of options. Flags, environment and file know the same names, and the help is read off the same rows, so
 //! that none of the four can drift.
 
-use super::draft::{Draft, EngineWish, container_pattern, engine, labels, locate, number, path};
+use super::draft::{
+    Draft, EngineWish, container_pattern, engine, labels, locate, number, on_or_off, path, reap,
+};
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};
 use std::ffi::OsString;
@@ -228,6 +230,26 @@ const ROWS: &[Row] = &[
         "how long a container may stay paused under a session that is used  [60]",
         |draft, text| {
             draft.paused_seconds = Some(number(text, 1, 86_400)?);
+            Ok(())
+        },
+    ),
+    row(
+        "reap",
+        One("WHAT"),
+        "what is ended of what a session leaves in its container: tree, all of it; session, not what\n\
+         was begun with nohup or setsid; off, nothing  [tree]",
+        |draft, text| {
+            draft.reap = reap(text)?;
+            Ok(())
+        },
+    ),
+    row(
+        "guard",
+        One("on|off"),
+        "keep a small process in containers with open sessions, which ends what they leave there if\n\
+         this gateway is killed  [on]",
+        |draft, text| {
+            draft.unguarded = !on_or_off(text)?;
             Ok(())
         },
     ),

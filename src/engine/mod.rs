@@ -114,6 +114,8 @@ pub struct ExecSpec<'a> {
     pub environment: &'a [String],
     /// The first size of the terminal; it counts only with `tty`.
     pub size: Option<WindowSize>,
+    /// With every capability that the engine has to give.
+    pub privileged: bool,
 }
 
 /// The size of a terminal, in character cells. Zero is never sent: requests raise it to one.

@@ -80,6 +80,7 @@ pub fn create_exec(dialect: &Dialect, name_or_id: &str, spec: &ExecSpec<'_>) -> 
         user: spec.user.filter(|user| !user.is_empty()),
         workdir: spec.workdir.filter(|path| !path.is_empty()),
         detach_keys: spec.tty.then_some(DETACH_KEYS),
+        privileged: spec.privileged,
     });
     request("POST", &container_target(dialect, name_or_id, "exec"), &[], Some(&body))
 }
@@ -180,6 +181,13 @@ struct CreateBody<'a> {
     workdir: Option<&'a str>,
     #[serde(rename = "DetachKeys", skip_serializing_if = "Option::is_none")]
     detach_keys: Option<&'a str>,
+    #[serde(rename = "Privileged", skip_serializing_if = "is_false")]
+    privileged: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Serialize)]
@@ -327,6 +335,7 @@ mod tests {
             workdir: Some("/srv"),
             environment: &environment,
             size: SIZE,
+            privileged: true,
         };
         let parsed = parse(&create_exec(&DOCKER, "web", &full));
         assert_eq!(parsed.target, "/v1.51/containers/web/exec");
@@ -336,7 +345,7 @@ mod tests {
             concat!(
                 r#"{"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Tty":true,"#,
                 r#""Cmd":["sh","-c","echo \"ü\""],"Env":["A=b","C=d\n"],"User":"1000:1000","WorkingDir":"/srv","#,
-                r#""DetachKeys":"ctrl-^,ctrl-^,ctrl-^,ctrl-_,ctrl-@"}"#
+                r#""DetachKeys":"ctrl-^,ctrl-^,ctrl-^,ctrl-_,ctrl-@","Privileged":true}"#
             )
         );
         let bare =

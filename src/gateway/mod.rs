@@ -7,6 +7,7 @@ pub mod buffers;
 pub mod certificates;
 mod counters;
 mod endpoint;
+mod guards;
 mod listener;
 mod peers;
 pub mod probe;
@@ -24,12 +25,15 @@ use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
-use crate::session::{Call, CallError, Context, Effect, Event as Told, Lane, Millis, Session, SessionId};
+use crate::session::{
+    Call, CallError, Context, Effect, Event as Told, Lane, Millis, Post, Reap, Session, SessionId,
+};
 use crate::sys;
 use crate::tls;
 use crate::wire::http::Reply;
 use buffers::Pool;
 use certificates::Own;
+use guards::Guards;
 use listener::Listener;
 use mio::{Events, Poll, Token};
 use peers::Peers;
@@ -93,6 +97,18 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(session: Session) -> Entry {
+        Entry {
+            session,
+            client: None,
+            engine: None,
+            armed: Millis::MAX,
+            place: Place::default(),
+            held_bytes: 0,
+            queued: false,
+        }
+    }
+
     fn client_backlog(&self) -> usize {
         self.client.as_ref().map_or(0, Leg::backlog_bytes)
     }
@@ -140,6 +156,9 @@ enum Input {
     Timer,
     RulesChanged,
     ShutDown,
+    /// A session that this guard is to know of, and one that it may forget.
+    Guards(u64),
+    GuardsNoMore(u64),
 }
 
 /// What is to be done before the turn ends.
@@ -172,6 +191,7 @@ struct Gateway {
     number_step: u64,
     engines: Engines,
     entries: Slab<Entry>,
+    guards: Guards,
     wheel: Wheel,
     peers: Peers,
     pool: Pool,
@@ -272,7 +292,8 @@ impl Gateway {
         }
         match self.stop_at {
             None => self.accept(),
-            Some(at) if self.entries.len() == 0 || self.now >= at => return true,
+            // Guards stay as long as somebody, and those that nobody dismissed see to the rest.
+            Some(at) if self.entries.len() <= self.guards.len() || self.now >= at => return true,
             Some(_) => {}
         }
         // The batch's storage is kept for the next turn.
@@ -427,6 +448,8 @@ impl Gateway {
             Input::Timer => session.timer(&mut cx),
             Input::RulesChanged => session.rules_changed(&mut cx),
             Input::ShutDown => session.shut_down(&mut cx),
+            Input::Guards(number) => session.guards(&mut cx, number),
+            Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
         }));
         if whole.is_err() {
             log::error!("session {}: a bug of Entry; the session is ended", session.id());
@@ -522,11 +545,44 @@ impl Gateway {
                 }
                 entry.count_held(&self.crowd);
             }
+            Effect::Guard(post, after) => {
+                let number = entry.session.id().number;
+                self.guard(post, number, after);
+            }
+            Effect::Unguard(post) => {
+                let number = entry.session.id().number;
+                if let Some(guard) = self.guards.at(&post) {
+                    self.step(guard, Input::GuardsNoMore(number));
+                }
+            }
+            Effect::Relieved(post) => self.guards.relieve(&post, key),
             Effect::Tell(told) => {
                 let id = entry.session.id();
                 self.tell(id, &told);
             }
         }
+    }
+
+    /// Tells the guard at this post of a session, or sends one there.
+    fn guard(&mut self, post: Post, number: u64, after: Millis) {
+        let guard = match self.guards.at(&post) {
+            Some(guard) => guard,
+            None if self.guards.are_enough() => return,
+            None => {
+                let id = self.next_id();
+                let guard =
+                    self.entries.insert(Entry::new(Session::guard(id, self.now, post.clone(), after)));
+                self.guards.post(post, guard);
+                guard
+            }
+        };
+        self.step(guard, Input::Guards(number));
+    }
+
+    fn next_id(&mut self) -> SessionId {
+        let id = SessionId { boot: self.boot, number: self.next_number };
+        self.next_number += self.number_step;
+        id
     }
 
     /// Those who wait for an engine leg try again, one after another, until the first finds no room.
@@ -598,7 +654,13 @@ impl Gateway {
                 self.counters.count_outcome(outcome);
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
-            Told::Warning(text) => log::warn!("session {id}: {text}"),
+            Told::Unguarded { container, why } => log::warn!(
+                "container {container} has no guard ({why}): if this gateway is killed, what sessions run there stays"
+            ),
+            Told::Reap(reap) => {
+                self.counters.count_reap(reap);
+                tell_reap(id, reap);
+            }
         }
     }
 
@@ -637,17 +699,8 @@ impl Gateway {
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
             let Some((stream, peer)) = self.listener.accept(self.now) else { return };
-            let id = SessionId { boot: self.boot, number: self.next_number };
-            self.next_number += self.number_step;
-            let key = self.entries.insert(Entry {
-                session: Session::new(id, self.now, peer.ip()),
-                client: None,
-                engine: None,
-                armed: Millis::MAX,
-                place: Place::default(),
-                held_bytes: 0,
-                queued: false,
-            });
+            let id = self.next_id();
+            let key = self.entries.insert(Entry::new(Session::new(id, self.now, peer.ip())));
             match self.client_leg(stream, peer.ip(), key) {
                 Ok(leg) => {
                     if let Some(entry) = self.entries.get_mut(key) {
@@ -698,6 +751,25 @@ impl Gateway {
         let keys: Vec<Key> = self.entries.keys().collect();
         for key in keys {
             self.step(key, Input::ShutDown);
+        }
+    }
+}
+
+fn tell_reap(id: SessionId, reap: &Reap) {
+    match reap {
+        Reap::Tried | Reap::Done { processes: 0, unseen: false } => {}
+        Reap::Failed(why) => {
+            log::info!("session {id}: what it left in its container cannot be ended yet: {why}");
+        }
+        Reap::Done { processes, unseen: false } => {
+            log::info!("session {id}: {processes} of its processes were left and are ended");
+        }
+        Reap::Done { processes, unseen: true } => log::info!(
+            "session {id}: {processes} of its processes were left and are ended; of other users' that began meanwhile \
+             nobody can say whose they are"
+        ),
+        Reap::GivenUp(why) => {
+            log::warn!("session {id}: processes of the session may be left in the container: {why}");
         }
     }
 }

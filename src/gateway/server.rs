@@ -3,6 +3,7 @@
 use super::buffers::Pool;
 use super::certificates::{Connectors, Own};
 use super::endpoint::Resolver;
+use super::guards::Guards;
 use super::listener::Listener;
 use super::peers::Peers;
 use super::rules::SharedRules;
@@ -23,19 +24,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How many descriptors this process may have; raised as far as it can be.
+fn descriptors() -> io::Result<usize> {
+    match sys::raise_descriptor_limit() {
+        Ok(limit) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        Err(error) => Err(io::Error::other(format!("the limit of descriptors is not known: {error}"))),
+    }
+}
+
+/// How many guards all loops may have.
+fn guards_max(config: &Config, descriptors: usize) -> usize {
+    let own = config::DESCRIPTORS_RESERVED + config.workers * config::DESCRIPTORS_PER_LOOP;
+    if config.settings.guards() { descriptors.saturating_sub(own) / config::GUARDS_SHARE } else { 0 }
+}
+
 /// The limits that this machine can bear: descriptors end before memory does, and each session has two.
 ///
 /// # Errors
 /// The limits do not go together.
-fn limits(config: &Config) -> io::Result<Limits> {
-    let descriptors = match sys::raise_descriptor_limit() {
-        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
-        Err(error) => {
-            return Err(io::Error::other(format!("the limit of descriptors is not known: {error}")));
-        }
-    };
+fn limits(config: &Config, descriptors: usize) -> io::Result<Limits> {
     let own = config::DESCRIPTORS_RESERVED + config.workers * config::DESCRIPTORS_PER_LOOP;
-    let bearable = descriptors.saturating_sub(own) / 2;
+    let bearable = (descriptors.saturating_sub(own) - guards_max(config, descriptors)) / 2;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = config.limits;
     let wanted = sessions.map_or(bearable, |sessions| sessions as usize);
     if wanted > bearable {
@@ -81,7 +90,8 @@ impl Server {
     /// # Errors
     /// A file of an access rule is broken, the address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
     pub fn start(config: &Config) -> io::Result<Server> {
-        let crowd = Arc::new(Crowd::new(limits(config)?));
+        let descriptors = descriptors()?;
+        let crowd = Arc::new(Crowd::new(limits(config, descriptors)?));
         // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
         if config.listen.port() != 0 {
             drop(std::net::TcpListener::bind(config.listen)?);
@@ -128,6 +138,7 @@ impl Server {
                 number_step: config.workers as u64,
                 engines: config.settings.peers.table(),
                 entries: Slab::new(),
+                guards: Guards::new(guards_max(config, descriptors) / config.workers),
                 wheel: Wheel::new(0),
                 peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),

@@ -120,6 +120,7 @@ impl Session {
             | Call::Locate { .. }
             | Call::Resize
             | Call::ProbePaused
+            | Call::ReapInspect
             | Call::ReapCreate
             | Call::ReapStart => false,
         };
@@ -260,6 +261,7 @@ pub(super) struct Closing {
 impl Session {
     /// The session ends: CLOSE, a close frame, and the end of what it would leave behind.
     pub(super) fn end(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        let starting = matches!(self.state, State::Opening(_));
         let stay = match std::mem::replace(&mut self.state, State::Gone) {
             State::Opening(state) => {
                 cx.effects.push(Effect::CloseEngine);
@@ -270,7 +272,11 @@ impl Session {
                 Some(*state.stay)
             }
             State::Settling(state) => Some(state.stay),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => None,
         };
         self.next_ping = Millis::MAX;
         let deaf = if outcome == Outcome::ClientVanished {
@@ -297,8 +303,12 @@ impl Session {
                 deaf,
             }));
         }
-        if let Some(stay) = stay.filter(|_| leaves_a_process(&outcome)) {
-            self.reap(cx, stay);
+        if let Some(stay) = stay {
+            if leaves_a_process(&outcome) {
+                self.reap(cx, stay, starting);
+            } else {
+                unguard(cx, &stay, starting);
+            }
         }
         cx.effects.push(Effect::Tell(Event::Ended { outcome }));
     }
@@ -332,7 +342,7 @@ impl Session {
                 }
                 self.end(cx, Outcome::ClientLeft);
             }
-            State::Upgrading(_) | State::Gone => {}
+            State::Upgrading(_) | State::Guarding(_) | State::Gone => {}
         }
     }
 
@@ -367,6 +377,13 @@ impl Session {
     pub(super) fn client_leg_is_over(&mut self, cx: &mut Context<'_>) {
         self.state = State::Gone;
         cx.effects.push(Effect::CloseClient);
+    }
+}
+
+/// Nothing is left of it, or nothing that is not meant to be: its guard may forget it.
+fn unguard(cx: &mut Context<'_>, stay: &Stay, starting: bool) {
+    if !starting && stay.exec.is_some() && cx.settings.guards() {
+        cx.effects.push(Effect::Unguard(stay.post()));
     }
 }
 

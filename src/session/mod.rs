@@ -14,6 +14,7 @@
 //! gives it what arrived and does what it asks for.
 
 mod closing;
+mod guarding;
 mod inbound;
 mod locating;
 mod opening;
@@ -34,6 +35,8 @@ use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
 use core::net::IpAddr;
+use guarding::Guarding;
+pub use guarding::Post;
 use inbound::{Arrival, Inbound};
 use opening::Opening;
 use reaping::Reaping;
@@ -123,6 +126,8 @@ pub enum Call {
     InspectContainer,
     /// Is the container paused, since what is typed is not answered?
     ProbePaused,
+    /// What became of the exec that is to be reaped, or of its reaper?
+    ReapInspect,
     /// Create the reaper.
     ReapCreate,
     /// Start the reaper.
@@ -151,6 +156,13 @@ pub enum Effect {
     FinishClientOutput,
     /// Close the client leg now.
     CloseClient,
+    /// The session is open here: there is to be a guard after so many milliseconds, unless there is one. It is told of
+    /// the session by [`Session::guards`].
+    Guard(Post, Millis),
+    /// Nothing is left of the session here: the guard is told by [`Session::guards_no_more`].
+    Unguard(Post),
+    /// This guard has left its post.
+    Relieved(Post),
     /// Write it down.
     Tell(Event),
 }
@@ -181,8 +193,33 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// Something the operator should know of, though the session goes on.
-    Warning(String),
+    /// There can be no guard in a container, though sessions are open there.
+    Unguarded {
+        /// The container.
+        container: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// How the ending of what it left in the container goes on.
+    Reap(Reap),
+}
+
+/// What is told of the ending of what a session left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reap {
+    /// A reaper is about to be created.
+    Tried,
+    /// It could not be had, or did not end as it should: it is tried again.
+    Failed(String),
+    /// Nothing is left of the session.
+    Done {
+        /// How many processes had been left; of more than 39 that one reaper found, 39.
+        processes: u32,
+        /// But for processes of other users that began meanwhile: no reaper could look whose they are.
+        unseen: bool,
+    },
+    /// Something may be left, and nothing more is done about it.
+    GivenUp(String),
 }
 
 /// Why a short call has no reply.
@@ -239,10 +276,19 @@ struct Stay {
     address: IpAddr,
     /// What the engine spoke when the session was opened.
     dialect: Dialect,
+    /// When the session began to be opened, in seconds of the driver's clock.
+    opened_seconds: u32,
     tty: bool,
     /// The command was ours (a shell) and not the client's.
     shell: bool,
     rights: Rights,
+}
+
+impl Stay {
+    /// Where a guard stands for it.
+    fn post(&self) -> Post {
+        Post { engine: self.engine, container: self.container.clone(), user: self.user.clone() }
+    }
 }
 
 /// One stay in one container.
@@ -267,19 +313,25 @@ enum State {
     Streaming(Streaming),
     Settling(Box<Settling>),
     Closing(Box<Closing>),
+    /// No session, but driven as one.
+    Guarding(Box<Guarding>),
     Gone,
 }
 
 impl Session {
     /// A session whose client has just connected, from this address.
     pub fn new(id: SessionId, now: Millis, peer: IpAddr) -> Self {
+        Session::without_client(id, State::Upgrading(Box::new(Upgrading::new(now, peer))))
+    }
+
+    fn without_client(id: SessionId, state: State) -> Self {
         Session {
             id,
             codec: Codec::Protobuf,
             action: Action::Enter,
             inbound: Inbound::new(config::HELLO_BYTES_MAX),
             next_ping: Millis::MAX,
-            state: State::Upgrading(Box::new(Upgrading::new(now, peer))),
+            state,
             reaping: None,
         }
     }
@@ -303,9 +355,10 @@ impl Session {
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
+            State::Guarding(state) => state.deadline(),
             State::Gone => Millis::MAX,
         };
-        let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline);
+        let reaping = self.reaping.as_ref().map_or(Millis::MAX, |reaping| reaping.deadline());
         own.min(self.next_ping).min(reaping)
     }
 
@@ -315,7 +368,7 @@ impl Session {
             State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
             State::Opening(state) => state.wants_client(),
             State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
-            State::Gone => false,
+            State::Guarding(_) | State::Gone => false,
         }
     }
 
@@ -324,6 +377,7 @@ impl Session {
         match &self.state {
             State::Opening(state) => state.wants_engine(),
             State::Streaming(state) => state.wants_engine(client_backlog),
+            State::Guarding(state) => state.wants_engine(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -336,6 +390,7 @@ impl Session {
     pub fn wants_engine_leg(&self) -> Option<EngineId> {
         match &self.state {
             State::Opening(state) => state.wants_leg(),
+            State::Guarding(state) => state.wants_leg(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
@@ -349,6 +404,7 @@ impl Session {
     pub fn opens_at(&self) -> Option<EngineId> {
         match &self.state {
             State::Opening(state) => state.engine(),
+            State::Guarding(state) => Some(state.engine()),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
@@ -364,9 +420,10 @@ impl Session {
             State::Opening(state) => state.engine(),
             State::Streaming(state) => Some(state.stay.engine),
             State::Settling(state) => Some(state.stay.engine),
+            State::Guarding(state) => Some(state.engine()),
             State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
         };
-        own.or(self.reaping.as_ref().map(|reaping| reaping.engine))
+        own.or(self.reaping.as_ref().map(|reaping| reaping.post.engine))
     }
 
     /// What the session holds beside what waits for its sockets, in bytes.
@@ -375,7 +432,11 @@ impl Session {
             State::Upgrading(state) => state.held_bytes(),
             State::Opening(state) => state.held_bytes(),
             State::Streaming(state) => state.held_bytes(),
-            State::Greeting(_) | State::Settling(_) | State::Closing(_) | State::Gone => 0,
+            State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => 0,
         };
         own + self.inbound.held_bytes()
     }
@@ -387,7 +448,7 @@ impl Session {
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
             State::Closing(_) => {}
-            State::Gone => return,
+            State::Guarding(_) | State::Gone => return,
         }
         let mut position = range.start;
         loop {
@@ -432,14 +493,18 @@ impl Session {
             State::Opening(_) => self.early_message(cx, &buffer[range]),
             State::Streaming(_) => self.streaming_message(cx, buffer, range),
             // Too late for it: the process is gone, or the connection as good as.
-            State::Upgrading(_) | State::Settling(_) | State::Closing(_) | State::Gone => {}
+            State::Upgrading(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => {}
         }
     }
 
     /// The client's stream ended, or its connection broke, without a close frame.
     pub fn client_closed(&mut self, cx: &mut Context<'_>) {
         match &self.state {
-            State::Gone => {}
+            State::Guarding(_) | State::Gone => {}
             State::Upgrading(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
@@ -453,13 +518,23 @@ impl Session {
 
     /// The engine leg is connected.
     pub fn engine_connected(&mut self, cx: &mut Context<'_>) {
-        if let State::Opening(_) = self.state {
-            self.opening_connected(cx);
+        match &self.state {
+            State::Opening(_) => self.opening_connected(cx),
+            State::Guarding(_) => self.guard_connected(cx),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Gone => {}
         }
     }
 
     /// The engine leg could not be connected; `why` names the address and the error.
     pub fn engine_failed(&mut self, cx: &mut Context<'_>, why: String) {
+        if let State::Guarding(_) = self.state {
+            return self.guard_failed(cx, why);
+        }
         if let State::Opening(state) = &self.state {
             state.forget_dialect(cx.engines);
             self.end(cx, Outcome::EngineUnavailable { detail: why });
@@ -472,6 +547,7 @@ impl Session {
         match &mut self.state {
             State::Opening(_) => self.opening_bytes(cx, buffer, range),
             State::Streaming(_) => self.output_bytes(cx, buffer, range),
+            State::Guarding(_) => self.guard_bytes(cx, &buffer[range]),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -485,6 +561,7 @@ impl Session {
         match &self.state {
             State::Opening(_) => self.opening_closed(cx),
             State::Streaming(_) => self.stream_ended(cx),
+            State::Guarding(_) => self.guard_closed(cx),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -495,14 +572,18 @@ impl Session {
 
     /// A short call came back.
     pub fn reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
-        if matches!(call, Call::ReapCreate | Call::ReapStart) {
+        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart) {
             return self.reaping_reply(cx, call, reply);
         }
         match &mut self.state {
             State::Opening(_) => self.opening_called(cx, call, reply),
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => {}
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => {}
         }
     }
 
@@ -515,8 +596,8 @@ impl Session {
             self.next_ping += intervals * config::PING_INTERVAL_MILLISECONDS;
             self.ping(cx);
         }
-        if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline) {
-            self.reaping_timed_out(cx);
+        if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline()) {
+            self.reaping_timer(cx);
         }
         match &self.state {
             State::Upgrading(state) if cx.now >= state.deadline => self.upgrade_timed_out(cx),
@@ -527,7 +608,9 @@ impl Session {
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
-            State::Upgrading(_)
+            State::Guarding(state) if cx.now >= state.deadline() => self.guard_timer(cx),
+            State::Guarding(_)
+            | State::Upgrading(_)
             | State::Greeting(_)
             | State::Opening(_)
             | State::Streaming(_)
@@ -539,6 +622,7 @@ impl Session {
 
     /// The gateway is going down: the session gets its CLOSE.
     pub fn shut_down(&mut self, cx: &mut Context<'_>) {
+        self.hurry_reaping(cx.now);
         match &self.state {
             State::Upgrading(_) => {
                 self.state = State::Gone;
@@ -547,7 +631,8 @@ impl Session {
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
                 self.end(cx, Outcome::ShuttingDown);
             }
-            State::Closing(_) | State::Gone => {}
+            // It outlasts everybody whom it guards.
+            State::Closing(_) | State::Guarding(_) | State::Gone => {}
         }
     }
 
@@ -560,15 +645,14 @@ impl Session {
         }
         let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
         self.state = State::Gone;
-        self.reaping = None;
         cx.effects.push(Effect::CloseClient);
-        cx.effects.push(Effect::Tell(match has_ended {
-            false => Event::Ended { outcome: Outcome::Bug },
+        let trouble = "a bug met it while it was closing".to_owned();
+        match has_ended {
+            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug })),
             // Its outcome stands.
-            true => {
-                Event::Warning("a bug met it while it was closing; processes of it may be left".to_owned())
-            }
-        }));
+            true if self.reaping.is_some() => self.end_reaping(cx, Reap::GivenUp(trouble)),
+            true => cx.effects.push(Effect::Tell(Event::Reap(Reap::GivenUp(trouble)))),
+        }
     }
 
     /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.

@@ -162,6 +162,7 @@ impl Opening {
             user: (!self.hello.user.is_empty()).then(|| Box::new(self.hello.user)),
             address: self.address,
             dialect: self.dialect?,
+            opened_seconds: seconds(self.began),
             tty: self.hello.tty,
             shell: self.hello.command.is_empty(),
             rights: self.rights?,
@@ -237,6 +238,7 @@ impl Session {
             Call::InspectExec
             | Call::InspectContainer
             | Call::ProbePaused
+            | Call::ReapInspect
             | Call::ReapCreate
             | Call::ReapStart => {}
         }
@@ -301,6 +303,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Guarding(_)
             | State::Gone => "nothing",
         }
     }
@@ -516,6 +519,14 @@ impl Session {
         let reads_input = state.hello.tty || state.hello.stdin;
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
+        if cx.settings.guards() {
+            // What is over soon needs none, and a prompt comes before it.
+            let after = match stay.tty {
+                true => config::GUARD_AFTER_TERMINAL_MILLISECONDS,
+                false => config::GUARD_AFTER_COMMAND_MILLISECONDS,
+            };
+            cx.effects.push(Effect::Guard(stay.post(), after));
+        }
         let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
         if let Some(size) = size {
             streaming.resize(cx, size);
@@ -536,8 +547,18 @@ impl Session {
             return;
         };
         let container = container.as_str().into();
-        let (exec, user) = (None, None);
-        let stay = Stay { exec, container, engine, user, address, dialect, tty, shell: false, rights };
+        let stay = Stay {
+            exec: None,
+            container,
+            engine,
+            user: None,
+            address,
+            dialect,
+            opened_seconds: seconds(began),
+            tty,
+            shell: false,
+            rights,
+        };
         self.tell_opened(cx, began, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
@@ -602,6 +623,7 @@ impl Opening {
             workdir: given(&self.hello.workdir),
             environment,
             size: self.size,
+            privileged: false,
         }
     }
 }
@@ -626,6 +648,10 @@ fn wanted_target(hello: &Hello) -> Result<Target, String> {
         return Err("Name the app and the proc (app-name, proc-name), or a container.".to_owned());
     }
     Ok(Target::App { app: hello.app.clone(), proc: hello.proc.clone(), instance: hello.instance.clone() })
+}
+
+fn seconds(milliseconds: Millis) -> u32 {
+    u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)
 }
 
 /// A hijacked or followed stream has begun.

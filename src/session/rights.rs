@@ -72,7 +72,11 @@ impl Session {
             State::Opening(state) => state.rights.as_ref().map(|_| state.address),
             State::Streaming(state) => Some(state.stay.address),
             State::Settling(state) => Some(state.stay.address),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => None,
         }
     }
 
@@ -81,7 +85,11 @@ impl Session {
             State::Opening(state) => state.rights.as_ref(),
             State::Streaming(state) => Some(&state.stay.rights),
             State::Settling(state) => Some(&state.stay.rights),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => None,
         }
     }
 

@@ -433,6 +433,7 @@ impl Session {
             Call::Locate { .. }
             | Call::InspectExec
             | Call::InspectContainer
+            | Call::ReapInspect
             | Call::ReapCreate
             | Call::ReapStart => {}
         }

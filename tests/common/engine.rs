@@ -107,11 +107,34 @@ impl Container {
     /// The command lines of what runs in it, process by process; neither zombies nor the one that looks.
     pub(crate) fn processes(&self) -> Vec<String> {
         // A zombie has no command line.
-        let script = "for d in /proc/[0-9]*; do [ $d = /proc/$$ ] || { tr '\\0' ' ' <$d/cmdline && echo; }; done \
+        let script = "for d in /proc/[0-9]*; do [ $d = /proc/$$ ] || { tr '\\0\\n' '  ' <$d/cmdline && echo; }; done \
                       2>/dev/null; true";
         let listed = self.sh(script);
         let is_own = |line: &str| line.is_empty() || line.starts_with("tr ");
         listed.lines().map(str::trim).filter(|line| !is_own(line)).map(str::to_owned).collect()
+    }
+
+    /// Waits until only these run in it beside the image's own command, each with this command line. Reapers and guards, which come and go, are not counted.
+    pub(crate) fn await_only(&self, innocents: &[&str]) {
+        let odd = || -> Vec<String> {
+            let own = |line: &String| {
+                line.starts_with("/bin/sh -c trap") || line == "sleep 3600" || line.contains("entry-")
+            };
+            let mut processes: Vec<String> = self.processes().into_iter().filter(|line| !own(line)).collect();
+            let mut missing = Vec::new();
+            for innocent in innocents {
+                match processes.iter().position(|line| line == innocent) {
+                    Some(at) => drop(processes.swap_remove(at)),
+                    None => missing.push(format!("missing: {innocent}")),
+                }
+            }
+            processes.extend(missing);
+            processes
+        };
+        await_or(
+            || format!("in {} is not what should be: {:?}", self.name, odd()),
+            || odd().is_empty().then_some(()),
+        );
     }
 
     /// Waits until a process whose command line contains this runs in it.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// SIGTERM.
+const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// A gateway in front of an engine; killed when it is forgotten.
@@ -103,6 +103,11 @@ impl Gateway {
     /// Asks it to end; what it does then is told by [`Gateway::ended`].
     pub(crate) fn terminate(&self) {
         self.running.signal(SIGTERM);
+    }
+
+    /// Kills it, as a node's end does: it does nothing more.
+    pub(crate) fn kill(&self) {
+        self.running.signal(SIGKILL);
     }
 
     /// Its exit status.

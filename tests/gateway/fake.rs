@@ -22,7 +22,7 @@ pub(crate) const BYE: &str = "bye\n";
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// `GET ping`, `GET list`, `GET container`, `POST create`, `POST reaper`, `POST start`, `POST detached`,
-    /// `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`, `POST where`, `GET service`,
+    /// `POST guard`, `POST guarding`, `POST resize`, `GET exec`, `GET logs`, `POST attach`, `GET lainlet`, `POST where`, `GET service`,
     /// `GET tasks`, `GET node`, and what access services are asked.
     pub(crate) what: &'static str,
     pub(crate) target: String,
@@ -52,6 +52,8 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     /// What came for a process, over all streams.
     typed: Mutex<Vec<u8>>,
+    /// What guards were told.
+    guarded: Mutex<String>,
     /// Streams whose gateway has gone.
     left: Mutex<usize>,
     held: Mutex<Vec<Connection>>,
@@ -194,6 +196,7 @@ impl Fake {
             script,
             asked: Mutex::default(),
             typed: Mutex::default(),
+            guarded: Mutex::default(),
             left: Mutex::default(),
             held: Mutex::default(),
             over: AtomicBool::new(false),
@@ -218,6 +221,11 @@ impl Fake {
 
     pub(crate) fn typed(&self) -> String {
         String::from_utf8_lossy(&self.shared.typed.lock().unwrap()).into_owned()
+    }
+
+    /// What guards were told so far.
+    pub(crate) fn guarded(&self) -> String {
+        self.shared.guarded.lock().unwrap().clone()
     }
 
     /// Waits until so many default streams have seen their gateway go.
@@ -276,6 +284,11 @@ fn serve(shared: &Shared, mut connection: Connection) {
                     connection.say(UPGRADED);
                     return echo(shared, &mut connection, asked.body.contains(r#""Tty":true"#));
                 }
+                "POST guarding" => {
+                    connection.say(UPGRADED);
+                    connection.say(framed(1, b"ready\n"));
+                    return stand(shared, &mut connection);
+                }
                 what => answer(what, &mut connection),
             },
             Then::Answered => {}
@@ -299,7 +312,9 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
         ("GET", "logs") => "GET logs",
         ("POST", "attach") => "POST attach",
         ("POST", "exec") if body.contains("entry-reap") => "POST reaper",
+        ("POST", "exec") if body.contains("entry-guard") => "POST guard",
         ("POST", "exec") => "POST create",
+        ("POST", "start") if path.contains(GUARD) => "POST guarding",
         ("POST", "start") if upgrade => "POST start",
         ("POST", "start") => "POST detached",
         ("POST", "resize") => "POST resize",
@@ -322,6 +337,9 @@ fn note(shared: &Shared, head: &str, body: String) -> Asked {
     asked
 }
 
+/// The id of every guard's exec.
+const GUARD: &str = "9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a9a";
+
 /// The id of the container's n-th exec.
 pub(crate) fn exec_id(number: usize) -> String {
     format!("{number:064x}")
@@ -336,6 +354,7 @@ fn answer(what: &str, connection: &mut Connection) {
         "POST create" | "POST reaper" => {
             connection.answer(201, json, &format!("{{\"Id\":\"{}\"}}\n", exec_id(1)));
         }
+        "POST guard" => connection.answer(201, json, &format!("{{\"Id\":\"{GUARD}\"}}\n")),
         "POST resize" => connection.answer(200, "", ""),
         "POST detached" => connection.answer(200, "", ""),
         "GET exec" => connection.answer(200, json, EXITED_7),
@@ -375,6 +394,15 @@ pub(crate) const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: applic
 pub(crate) fn framed(stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&[stream, 0, 0, 0], &length[..], payload].concat()
+}
+
+/// Listens to the end of its input, as a guard does.
+fn stand(shared: &Shared, connection: &mut Connection) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = connection.read(&mut bytes) {
+        let words = String::from_utf8_lossy(&bytes[..count]);
+        shared.guarded.lock().unwrap().push_str(&words);
+    }
 }
 
 /// A prompt, then an echo until [`BYE`].

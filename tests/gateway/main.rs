@@ -17,6 +17,7 @@ mod endings;
 mod engines;
 mod fake;
 mod flow;
+mod guards;
 mod http;
 mod limits;
 mod locate;

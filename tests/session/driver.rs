@@ -11,7 +11,7 @@ use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
 use entry::outcome::Outcome;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Session, SessionId};
+use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{
     Close, Hello, Opened, RequestMessage, RequestType, ResponseMessage, ResponseType,
@@ -161,7 +161,13 @@ pub(crate) struct Visit {
     pub(crate) client_output_finished: bool,
     pub(crate) client_closed: bool,
     pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) warnings: Vec<String>,
+    /// How many guards know of it.
+    pub(crate) guards: i32,
+    /// Of a guard: why there is none, and whether it has left.
+    pub(crate) unguarded: Vec<String>,
+    pub(crate) relieved: bool,
+    /// What was told of the ending of what it left.
+    pub(crate) reaps: Vec<Reap>,
     buffer: Vec<u8>,
     text: Vec<u8>,
     /// Everything that left the session but for the client's bytes; searched for the token at the end.
@@ -202,11 +208,35 @@ impl Visit {
             client_output_finished: false,
             client_closed: false,
             outcomes: Vec::new(),
-            warnings: Vec::new(),
+            guards: 0,
+            unguarded: Vec::new(),
+            relieved: false,
+            reaps: Vec::new(),
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
             text: b"left over".to_vec(),
             seen: Vec::new(),
         }
+    }
+
+    /// A guard on its way to the container, in place of a session.
+    pub(crate) fn guard(after: Millis) -> Visit {
+        let mut visit = Visit::new(Speaks::V1);
+        let post = Post {
+            engine: visit.engine_id(),
+            container: CONTAINER.into(),
+            user: Some(Box::new("app".to_owned())),
+        };
+        visit.engines.learn(visit.engine_id(), Dialect { version: "1.51".parse().unwrap(), podman: false });
+        visit.session = Session::guard(visit.session.id(), visit.now, post, after);
+        visit
+    }
+
+    pub(crate) fn guards(&mut self, number: u64) {
+        self.step(|session, cx, _| session.guards(cx, number));
+    }
+
+    pub(crate) fn guards_no_more(&mut self, number: u64) {
+        self.step(|session, cx, _| session.guards_no_more(cx, number));
     }
 
     // ---- Inputs.
@@ -263,7 +293,18 @@ impl Visit {
                 Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
                 Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
                 Effect::Tell(Event::Ended { outcome }) => self.outcomes.push(outcome),
-                Effect::Tell(Event::Warning(text)) => self.warnings.push(text),
+                Effect::Guard(post, after) => {
+                    assert_eq!(post.container.to_string(), CONTAINER);
+                    assert!((100..=1_000).contains(&after), "not beside the opening");
+                    self.guards += 1;
+                }
+                Effect::Unguard(post) => {
+                    assert_eq!(post.container.to_string(), CONTAINER);
+                    self.guards -= 1;
+                }
+                Effect::Relieved(_) => self.relieved = true,
+                Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
+                Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
                 Effect::Tell(Event::Opened { .. }) => {}
             }
         }
@@ -646,26 +687,65 @@ impl Visit {
         assert!(self.client_closed);
         assert!(self.session.is_gone(), "{:?}", self.session);
         assert!(self.calls.is_empty(), "{:?}", self.calls);
+        assert_eq!(self.guards, 0, "whom a guard knows of is forgotten in the end");
         assert_eq!(self.session.deadline(), Millis::MAX);
     }
 
-    /// What the session left in the container is being ended.
+    /// What the session left in the container is ended: one process, by the first reaper.
     pub(crate) fn reaps(&mut self) {
-        let asked = {
-            let (call, asked) = self.called();
-            assert_eq!(call, Call::ReapCreate);
-            asked
-        };
+        self.looks_at_exec(&json!({ "Running": true, "ExitCode": null, "Pid": 7 }));
+        self.reaper_ends(1);
+        if self.session.is_gone() || self.reaps.contains(&Reap::Done { processes: 1, unseen: false }) {
+            return;
+        }
+        // Its start was under way: it is looked once more.
+        assert!(self.calls.is_empty());
+        self.wait(config::REAP_AGAIN_MILLISECONDS);
+        self.reaper_ends(0);
+        assert_eq!(self.reaps.last(), Some(&Reap::Done { processes: 1, unseen: false }));
+    }
+
+    /// The session's own exec is asked about before it is reaped, and the engine says this.
+    pub(crate) fn looks_at_exec(&mut self, state: &Value) {
+        let (call, asked) = self.called();
+        assert_eq!(call, Call::ReapInspect);
+        assert!(asked.line.ends_with(&format!("/exec/{EXEC}/json")), "{asked:?}");
+        self.reply(call, 200, state);
+    }
+
+    /// A reaper is created; gives the body of the request.
+    pub(crate) fn reaper_is_created(&mut self) -> Value {
+        assert!(!self.session.is_gone());
+        let (call, asked) = self.called();
+        assert_eq!(call, Call::ReapCreate);
         assert!(asked.line.ends_with(&format!("/containers/{CONTAINER}/exec")), "{asked:?}");
         let command = asked.body["Cmd"].as_array().unwrap();
         assert_eq!(command.last().unwrap().as_str().unwrap(), self.session.id().to_string());
-        assert!(!self.session.is_gone());
+        asked.body
+    }
+
+    /// A reaper is created and started, and runs. Gives the body of the creation.
+    pub(crate) fn reaper_runs(&mut self) -> Value {
+        let created = self.reaper_is_created();
         self.reply(Call::ReapCreate, 201, &json!({ "Id": "f00d" }));
         let (call, asked) = self.called();
         assert_eq!(call, Call::ReapStart);
         assert!(asked.line.ends_with("/exec/f00d/start"), "{asked:?}");
         assert_eq!(asked.body, json!({ "Detach": true, "Tty": false }));
         self.reply(Call::ReapStart, 200, &json!(""));
+        created
+    }
+
+    /// A reaper runs and says this with its status. Gives the body of the creation.
+    pub(crate) fn reaper_ends(&mut self, status: i64) -> Value {
+        let created = self.reaper_runs();
+        assert!(self.calls.is_empty());
+        self.wait(config::REAP_WATCH_MILLISECONDS);
+        let (call, asked) = self.called();
+        assert_eq!(call, Call::ReapInspect);
+        assert!(asked.line.ends_with("/exec/f00d/json"), "{asked:?}");
+        self.reply(call, 200, &json!({ "Running": false, "ExitCode": status, "Pid": 8 }));
+        created
     }
 }
 

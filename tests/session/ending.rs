@@ -3,7 +3,6 @@
 use crate::driver::{
     ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, upgraded,
 };
-use entry::config;
 use entry::crowd::{Crowd, Limits};
 use entry::outcome::{Outcome, StartFault};
 use entry::session::Call;
@@ -131,7 +130,7 @@ fn an_engine_that_cannot_be_asked_is_lost() {
         let text = visit.heard_the_end();
         assert!(!answers || text.contains("connection refused"), "{text}");
         // Nobody saw the process end.
-        visit.calls.retain(|(_, call, _)| *call == Call::ReapCreate);
+        visit.calls.retain(|(_, call, _)| *call == Call::ReapInspect);
         visit.reaps();
         visit.is_over();
     }
@@ -412,36 +411,6 @@ fn attach_leaves_nothing_to_reap() {
 }
 
 #[test]
-fn a_reaper_that_fails_is_told_and_waited_for_no_longer() {
-    type Fail = fn(&mut Visit);
-    let failures: [(Fail, &str); 5] = [
-        (|visit| visit.call_fails(Call::ReapCreate, "no connection"), "no connection"),
-        (
-            |visit| visit.reply(Call::ReapCreate, 409, &json!({ "message": "Container x is paused" })),
-            "paused",
-        ),
-        (|visit| visit.reply(Call::ReapCreate, 201, &json!({ "Id": "../x" })), "left in the container"),
-        (|visit| visit.wait(config::REAP_MILLISECONDS_MAX), "does not answer"),
-        (
-            |visit| {
-                visit.reply(Call::ReapCreate, 201, &json!({ "Id": "f00d" }));
-                visit.called();
-                visit.reply(Call::ReapStart, 500, &json!({ "message": "oh no" }));
-            },
-            "oh no",
-        ),
-    ];
-    for (fail, words) in failures {
-        let mut visit = Visit::open(Speaks::Lain, Kind::Docker51, terminal());
-        visit.client_vanishes();
-        visit.called();
-        fail(&mut visit);
-        assert!(matches!(&visit.warnings[..], [warning] if warning.contains(words)), "{:?}", visit.warnings);
-        visit.is_over();
-    }
-}
-
-#[test]
 fn a_shutdown_is_told_to_everybody() {
     for speaks in ALL_CLIENTS {
         let mut head = Visit::new(speaks);
@@ -503,7 +472,7 @@ fn a_bug_met_while_closing_is_no_second_outcome() {
     visit.heard_the_end();
     visit.calls.clear();
     visit.fail();
-    assert_eq!((visit.outcomes.as_slice(), visit.warnings.len()), (&[Outcome::ShuttingDown][..], 1));
+    assert_eq!((visit.outcomes.as_slice(), visit.reaps.len()), (&[Outcome::ShuttingDown][..], 1));
     assert_eq!(visit.said, b"");
     visit.is_over();
 }

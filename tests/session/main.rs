@@ -6,5 +6,7 @@
 mod access;
 mod driver;
 mod ending;
+mod guarding;
 mod opening;
+mod reaping;
 mod streaming;

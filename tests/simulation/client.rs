@@ -512,7 +512,8 @@ impl Client {
             assert_eq!(*code, outcome.close_code());
             assert!(outcome.to_string().starts_with(reason.as_str()), "{reason}");
         }
-        if Fate::ends_behind_all_output(outcome) && fate.stream_ended_well {
+        // Behind a frame that is none nothing can be read, also where it was held back with what looked like a failed start.
+        if Fate::ends_behind_all_output(outcome) && fate.stream_ended_well && !fate.stream_trouble {
             let visit = self.visit;
             if self.plan.action == Action::Enter {
                 let written = [fate.written[0].len(), fate.written[1].len()];

@@ -9,8 +9,8 @@ use entry::outcome::{Outcome, StartFault};
 use entry::session::{Call, Millis};
 use std::sync::atomic::Ordering;
 
-/// How often a session creates a reaper at most.
-pub(crate) const REAPERS_MAX: u32 = 1;
+/// How often a session creates a reaper at most: while the gateway stops, once a second.
+pub(crate) const REAPERS_MAX: u32 = (config::REAP_MILLISECONDS_MAX / config::REAP_RETRY_MILLISECONDS) as u32;
 
 /// What happened to one visit.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Fate {
             Call::Locate { .. } => self.opening_trouble = true,
             Call::Resize | Call::ProbePaused => {}
             Call::InspectExec | Call::InspectContainer => self.inspect_trouble = true,
-            Call::ReapCreate | Call::ReapStart => self.reap_trouble = true,
+            Call::ReapInspect | Call::ReapCreate | Call::ReapStart => self.reap_trouble = true,
         }
     }
 

@@ -11,7 +11,7 @@ use entry::gateway::buffers::Pool;
 use entry::gateway::slab::{Key, Slab};
 use entry::gateway::timer::Wheel;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Session, SessionId};
+use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Reap, Session, SessionId};
 use entry::wire::http::Reply;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -491,6 +491,8 @@ impl Shell {
                 }
                 entry.count_held(&self.crowd);
             }
+            // A guard is an exec more, and nobody's session: `tests/session/guarding.rs` has them.
+            Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => panic!("a guard"),
             Effect::Tell(event) => {
                 let fate = &mut outside.fates[entry.visit];
                 match event {
@@ -499,7 +501,9 @@ impl Shell {
                         assert!(fate.admitted, "nobody let it in");
                         fate.begun = true;
                     }
-                    Event::Warning(_) => fate.warnings += 1,
+                    Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
+                    Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
+                    Event::Unguarded { .. } => panic!("a guard"),
                     Event::Ended { .. } | Event::BadProxyHeader(_) => {}
                 }
             }

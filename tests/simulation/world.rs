@@ -373,6 +373,7 @@ fn settings(chance: &mut Chance, engines: usize, asks: bool) -> Settings {
         allow_container: ContainerRule::new(vec![pattern.to_owned()]),
         recheck_milliseconds: (asks && chance.percent(50)).then_some(15_000),
         paused_milliseconds_max: chance.pick(&[20_000, 60_000]),
+        guard: false,
         ..Settings::default()
     }
 }

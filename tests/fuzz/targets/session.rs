@@ -112,6 +112,7 @@ impl Stage {
                 Effect::Call { call, .. } => self.calls.push_back(call),
                 Effect::Tell(_) | Effect::ConnectEngine(_) | Effect::FinishEngineInput => {}
                 Effect::CloseEngine | Effect::FinishClientOutput | Effect::CloseClient => {}
+                Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => {}
             }
         }
         assert!(self.outcomes <= 1, "a session ends once");

@@ -1,0 +1,53 @@
+//! Which guards one loop has sent where. They are entries as sessions are; here is only who stands at which post.
+
+use super::slab::Key;
+use crate::session::Post;
+use std::collections::HashMap;
+
+/// The posts of one loop.
+#[derive(Debug)]
+pub(super) struct Guards {
+    posts: HashMap<Post, Key>,
+    /// How many descriptors there are for them.
+    posts_max: usize,
+    /// It was said that there are more containers than that.
+    told: bool,
+}
+
+impl Guards {
+    pub(super) fn new(posts_max: usize) -> Guards {
+        Guards { posts: HashMap::new(), posts_max, told: false }
+    }
+
+    /// Who stands there, or is on the way.
+    pub(super) fn at(&self, post: &Post) -> Option<Key> {
+        self.posts.get(post).copied()
+    }
+
+    /// There may be no more of them.
+    pub(super) fn are_enough(&mut self) -> bool {
+        let enough = self.posts.len() >= self.posts_max;
+        if enough && !std::mem::replace(&mut self.told, true) {
+            log::warn!(
+                "{} containers have a guard, and there are no descriptors for more: raise their limit (ulimit -n)",
+                self.posts.len()
+            );
+        }
+        enough
+    }
+
+    pub(super) fn post(&mut self, post: Post, guard: Key) {
+        self.posts.insert(post, guard);
+    }
+
+    /// This guard has left; another may have been sent there already.
+    pub(super) fn relieve(&mut self, post: &Post, guard: Key) {
+        if self.at(post) == Some(guard) {
+            self.posts.remove(post);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.posts.len()
+    }
+}

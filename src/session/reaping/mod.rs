@@ -1,0 +1,399 @@
+//! Ending what a session would leave in its container: Docker never ends an exec whose client has gone.
+//!
+//! One more exec, with nobody at its stream, runs `reap.sh`: it finds the session's processes by their `ENTRY_SESSION`
+//! mark, hangs up, waits, kills, and says by its status how that went.
+//!
+//! ```text
+//! Looking ───────▶ Creating ───▶ Starting ───▶ Watching ───▶ done
+//!    │ never ran       ▲              │              │ not all could be seen or ended: another way
+//!    ▼                 └──────────────┴──────────────┘
+//!   done                     trouble: a pause
+//! ```
+//! It runs as who the session was, since root without CAP_SYS_PTRACE cannot see the environment of others. Where that
+//! is not enough (`su`, a setuid program), root tries with all capabilities.
+//!
+//! Nobody waits for any of this: the client has had its last word, and what is held is this one box.
+
+mod way;
+
+use super::{Call, CallError, Context, Effect, Event, Millis, Post, Reap, Session, SessionId, Stay};
+use crate::config::{self, ReapMode};
+use crate::engine::reply::{EngineError, ExecState, Fault, StartFailure};
+use crate::engine::{Dialect, ExecId, read_start_failure, reply, request};
+use crate::wire::http::Reply;
+use way::{Found, Rest, Way};
+
+/// What is left in the container is being ended.
+#[derive(Debug)]
+pub(super) struct Reaping {
+    /// Where it was.
+    pub(super) post: Post,
+    /// A guard stands there for it.
+    guarded: bool,
+    dialect: Dialect,
+    /// The session's own exec.
+    exec: ExecId,
+    /// When the session was opened, as far as seconds tell.
+    opened_at: Millis,
+    way: Way,
+    stage: Stage,
+    /// When the stage is gone on with; never while the engine is being asked.
+    due: Millis,
+    /// How long this stage waits next.
+    patience: Millis,
+    /// How long the next trouble lets it rest.
+    rest: Millis,
+    /// Until then a start that was under way is waited for.
+    start_until: Millis,
+    /// Until then a reaper that runs is waited for.
+    watch_until: Millis,
+    give_up_at: Millis,
+    /// It began while the exec's start was under way, so it is looked once more a little later.
+    twice: bool,
+    /// The gateway is being told to stop: rests are short.
+    hurried: bool,
+    /// How many processes were found so far.
+    processes: u32,
+    /// What the reapers so far leave.
+    left: Rest,
+    trouble: String,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Does the process run yet, and did it ever?
+    Looking,
+    Creating,
+    Starting(ExecId),
+    Watching(ExecId),
+}
+
+impl Reaping {
+    pub(super) fn deadline(&self) -> Millis {
+        self.due.min(self.give_up_at)
+    }
+
+    /// The question of this stage.
+    fn ask(&mut self, cx: &mut Context<'_>, id: SessionId) {
+        self.due = Millis::MAX;
+        // The engine may have come back as another.
+        self.dialect = cx.engines.dialect(self.post.engine).unwrap_or(self.dialect);
+        let (call, request) = match &self.stage {
+            Stage::Looking => (Call::ReapInspect, request::inspect_exec(&self.dialect, &self.exec)),
+            Stage::Creating => {
+                cx.effects.push(Effect::Tell(Event::Reap(Reap::Tried)));
+                let age = (cx.now - self.opened_at) / 1000;
+                let request = self.way.create(
+                    &self.dialect,
+                    (&self.post.container.to_string(), self.post.user.as_deref().map(String::as_str)),
+                    &way::arguments(cx.settings.reap, age, id),
+                );
+                (Call::ReapCreate, request)
+            }
+            Stage::Starting(exec) => {
+                (Call::ReapStart, request::start_exec_detached(&self.dialect, exec, false))
+            }
+            Stage::Watching(exec) => (Call::ReapInspect, request::inspect_exec(&self.dialect, exec)),
+        };
+        cx.call(self.post.engine, call, request);
+    }
+
+    /// The engine is asked the same again in a little while, then in twice as long.
+    fn wait(&mut self, now: Millis) {
+        self.due = now + self.patience;
+        self.patience = (self.patience * 2).min(config::REAP_WATCH_MILLISECONDS_MAX);
+    }
+
+    /// It did not work for now.
+    fn rest(&mut self, cx: &mut Context<'_>, trouble: String) {
+        cx.effects.push(Effect::Tell(Event::Reap(Reap::Failed(trouble.clone()))));
+        self.trouble = trouble;
+        self.due = cx.now + self.rest;
+        let rest_max =
+            if self.hurried { config::REAP_RETRY_MILLISECONDS } else { config::REAP_RETRY_MILLISECONDS_MAX };
+        self.rest = (self.rest * 2).min(rest_max);
+    }
+
+    /// The gateway is about to end: what rests is tried again now.
+    fn hurry(&mut self, now: Millis) {
+        self.hurried = true;
+        self.rest = config::REAP_RETRY_MILLISECONDS;
+        if self.due != Millis::MAX {
+            self.due = now;
+        }
+    }
+}
+
+/// What an answer comes to.
+enum Next {
+    /// Ask what the stage says.
+    Ask,
+    /// Wait a little, and ask the same.
+    Wait,
+    /// Rest, and ask what the stage says.
+    Rest(String),
+    /// The reaper has said how it went.
+    Ended(Found),
+    /// This way is none here.
+    NoWay(String),
+    /// The image has no sh.
+    NoShell,
+    /// Nothing is left, whoever ended it.
+    Nothing,
+}
+
+impl Session {
+    /// Begins it, where something may be left.
+    pub(super) fn reap(&mut self, cx: &mut Context<'_>, stay: Stay, starting: bool) {
+        let post = stay.post();
+        let Some(exec) = stay.exec else { return };
+        if cx.settings.reap == ReapMode::Off {
+            return;
+        }
+        let mut reaping = Box::new(Reaping {
+            post,
+            guarded: !starting && cx.settings.guards(),
+            dialect: stay.dialect,
+            exec,
+            opened_at: Millis::from(stay.opened_seconds) * 1000,
+            way: Way::AsUser,
+            stage: Stage::Looking,
+            due: Millis::MAX,
+            patience: config::REAP_LOOK_MILLISECONDS,
+            rest: config::REAP_RETRY_MILLISECONDS,
+            start_until: cx.now + config::REAP_START_MILLISECONDS_MAX,
+            watch_until: Millis::MAX,
+            give_up_at: cx.now + config::REAP_MILLISECONDS_MAX,
+            twice: starting,
+            hurried: false,
+            processes: 0,
+            left: Rest::Nobody,
+            trouble: "the engine does not answer".to_owned(),
+        });
+        reaping.ask(cx, self.id);
+        self.reaping = Some(reaping);
+    }
+
+    pub(super) fn reaping_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
+        let Some(reaping) = &mut self.reaping else { return };
+        let next = match reply {
+            Err(CallError(trouble)) => {
+                // Perhaps it was started, and would not be so twice.
+                if let Stage::Starting(_) = reaping.stage {
+                    reaping.stage = Stage::Creating;
+                }
+                Next::Rest(trouble)
+            }
+            Ok(reply) => match (&reaping.stage, call) {
+                (Stage::Looking, Call::ReapInspect) => reaping.looked(&reply, cx.now),
+                (Stage::Creating, Call::ReapCreate) => reaping.created(&reply),
+                (Stage::Starting(_), Call::ReapStart) => reaping.started(&reply, cx.now),
+                (Stage::Watching(_), Call::ReapInspect) => reaping.watched(&reply, cx.now),
+                // An answer to what is not asked any more.
+                (Stage::Looking | Stage::Creating | Stage::Starting(_) | Stage::Watching(_), _) => return,
+            },
+        };
+        match next {
+            Next::Ask => reaping.ask(cx, self.id),
+            Next::Wait => reaping.wait(cx.now),
+            Next::Rest(trouble) => reaping.rest(cx, trouble),
+            Next::Ended(found) => self.reaper_ended(cx, found),
+            Next::NoWay(trouble) => self.another_way(cx, trouble),
+            Next::NoShell => self.reaping_given_up(cx, "there is no sh in the container".to_owned()),
+            Next::Nothing => self.reaped(cx),
+        }
+    }
+
+    pub(super) fn reaping_timer(&mut self, cx: &mut Context<'_>) {
+        let Some(reaping) = &mut self.reaping else { return };
+        if cx.now >= reaping.give_up_at {
+            let trouble = std::mem::take(&mut reaping.trouble);
+            return self.reaping_given_up(cx, trouble);
+        }
+        if cx.now >= reaping.due {
+            reaping.ask(cx, self.id);
+        }
+    }
+
+    /// The gateway is about to end.
+    pub(super) fn hurry_reaping(&mut self, now: Millis) {
+        if let Some(reaping) = &mut self.reaping {
+            reaping.hurry(now);
+        }
+    }
+
+    fn reaper_ended(&mut self, cx: &mut Context<'_>, found: Found) {
+        let Some(reaping) = &mut self.reaping else { return };
+        reaping.processes += u32::from(found.processes);
+        // Who was seen and could not be ended is not gone because somebody else does not see him.
+        let unseen = found.rest == Rest::Unseen && reaping.left == Rest::Left;
+        reaping.left = if unseen { Rest::Left } else { found.rest };
+        match reaping.left {
+            Rest::Nobody => self.reaped(cx),
+            Rest::Unseen | Rest::Left => self.another_way(cx, "some could not be ended".to_owned()),
+        }
+    }
+
+    /// What was tried is not enough.
+    fn another_way(&mut self, cx: &mut Context<'_>, trouble: String) {
+        let Some(reaping) = &mut self.reaping else { return };
+        match (reaping.way.next(), reaping.left) {
+            (Some(way), _) => {
+                reaping.way = way;
+                reaping.stage = Stage::Creating;
+                reaping.ask(cx, self.id);
+            }
+            // Whom nobody saw may be nobody.
+            (None, Rest::Unseen) => self.reaped(cx),
+            (None, Rest::Nobody | Rest::Left) => self.reaping_given_up(cx, trouble),
+        }
+    }
+
+    /// Nothing is left. Where the start was under way, that is looked at once more: it may have come after all.
+    fn reaped(&mut self, cx: &mut Context<'_>) {
+        let Some(reaping) = &mut self.reaping else { return };
+        if std::mem::take(&mut reaping.twice) {
+            reaping.way = Way::AsUser;
+            reaping.stage = Stage::Creating;
+            reaping.left = Rest::Nobody;
+            reaping.due = cx.now + config::REAP_AGAIN_MILLISECONDS;
+            return;
+        }
+        let reaped = Reap::Done { processes: reaping.processes, unseen: reaping.left == Rest::Unseen };
+        self.end_reaping(cx, reaped);
+    }
+
+    fn reaping_given_up(&mut self, cx: &mut Context<'_>, trouble: String) {
+        self.end_reaping(cx, Reap::GivenUp(trouble));
+    }
+
+    pub(super) fn end_reaping(&mut self, cx: &mut Context<'_>, how: Reap) {
+        let Some(reaping) = self.reaping.take() else { return };
+        cx.effects.push(Effect::Tell(Event::Reap(how)));
+        if reaping.guarded {
+            cx.effects.push(Effect::Unguard(reaping.post));
+        }
+    }
+}
+
+impl Reaping {
+    /// What became of the session's own exec.
+    fn looked(&mut self, reply: &Reply, now: Millis) -> Next {
+        match reply::read_exec(reply) {
+            // A start that came to nothing; on Podman a shell whose last command was not found looks the same.
+            Ok(state) if state.never_ran(self.dialect.podman) && !self.dialect.podman => {
+                self.twice = false;
+                Next::Nothing
+            }
+            // The request for the start is on its way, or was never read.
+            Ok(ExecState { pid: 0, exit_code: None, .. }) => {
+                self.twice = true;
+                if now < self.start_until { Next::Wait } else { self.create() }
+            }
+            // That it has ended is no proof: engines say so of processes that live on without a client.
+            Ok(_) => self.create(),
+            // Perhaps the container is gone, perhaps the engine forgot its execs when it was restarted.
+            Err(error) if error.kind == Fault::ExecNotFound => self.create(),
+            Err(error) => Next::Rest(error.text),
+        }
+    }
+
+    fn create(&mut self) -> Next {
+        self.stage = Stage::Creating;
+        Next::Ask
+    }
+
+    fn created(&mut self, reply: &Reply) -> Next {
+        match reply::read_created(reply) {
+            Ok(exec) => {
+                self.stage = Stage::Starting(exec);
+                Next::Ask
+            }
+            Err(error) => self.refused(error),
+        }
+    }
+
+    fn started(&mut self, reply: &Reply, now: Millis) -> Next {
+        match (reply::read_accepted(reply), &self.stage) {
+            (Ok(()), Stage::Starting(exec)) => {
+                self.stage = Stage::Watching(exec.clone());
+                self.patience = config::REAP_WATCH_MILLISECONDS;
+                self.watch_until = now + config::REAPER_MILLISECONDS_MAX;
+                Next::Wait
+            }
+            // The container was stopped in between, or was not: the creation will tell.
+            (Err(EngineError { kind: Fault::ExecNotFound, text, .. }), _) => {
+                self.stage = Stage::Creating;
+                Next::Rest(text)
+            }
+            (Err(error), _) => self.refused(error),
+            (Ok(()), Stage::Looking | Stage::Creating | Stage::Watching(_)) => Next::Nothing,
+        }
+    }
+
+    /// The engine did not let the reaper run.
+    fn refused(&mut self, error: EngineError) -> Next {
+        let EngineError { kind, text, .. } = error;
+        match kind {
+            // With the container its processes have ended.
+            Fault::ContainerNotFound | Fault::NotRunning => {
+                self.twice = false;
+                Next::Nothing
+            }
+            Fault::Paused => Next::Rest(text),
+            Fault::BadUser => Next::NoWay(text),
+            // Some engines say at once, and in the words of their runtime, that there is no sh.
+            _ if read_start_failure(text.as_bytes(), 0) == StartFailure::CommandNotFound => Next::NoShell,
+            // It may be what a confined engine says to a privileged exec, and then for ever.
+            Fault::BadRequest | Fault::Engine | Fault::Unreadable if self.way != Way::AsUser => {
+                Next::NoWay(text)
+            }
+            Fault::BadRequest
+            | Fault::Engine
+            | Fault::Unreadable
+            | Fault::ExecNotFound
+            | Fault::Ambiguous
+            | Fault::VersionRefused
+            | Fault::LogsUnreadable => {
+                self.stage = Stage::Creating;
+                Next::Rest(text)
+            }
+        }
+    }
+
+    fn watched(&mut self, reply: &Reply, now: Millis) -> Next {
+        let state = match reply::read_exec(reply) {
+            Ok(state) => state,
+            Err(error) if error.kind == Fault::ExecNotFound => {
+                self.stage = Stage::Creating;
+                return Next::Rest(error.text);
+            }
+            Err(error) => return Next::Rest(error.text),
+        };
+        match state.exit_code {
+            None if now < self.watch_until => Next::Wait,
+            None => {
+                self.stage = Stage::Creating;
+                Next::Rest("the reaper does not end".to_owned())
+            }
+            Some(code) => match Found::read(code) {
+                Some(found) => Next::Ended(found),
+                // Older engines say no more of a user that is gone, or of capabilities that they have not themselves.
+                None if state.never_ran(self.dialect.podman) && self.way == Way::AsUser => Next::NoShell,
+                None if state.never_ran(self.dialect.podman) => {
+                    Next::NoWay(format!("the reaper could not be started: status {code}"))
+                }
+                // Somebody else ended it.
+                None => {
+                    self.stage = Stage::Creating;
+                    Next::Rest(format!("the reaper ended with status {code}"))
+                }
+            },
+        }
+    }
+}
