@@ -645,7 +645,7 @@ impl Shell {
             let deadline = entry.session.deadline();
             // The wheel is late by a tick at most.
             assert!(
-                waits || deadline + TICK_MILLISECONDS > self.now,
+                waits || deadline.saturating_add(TICK_MILLISECONDS) > self.now,
                 "visit {visit}: what was due at {deadline} is not done at {}: {:?}",
                 self.now,
                 entry.session,
