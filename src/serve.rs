@@ -5,6 +5,7 @@ use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
+use crate::sys;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ fn serve(config: &Config) -> io::Result<()> {
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
+    sys::forget_start();
     for signal in signals.forever() {
         if signal != SIGHUP {
             log::info!("signal {signal}: no new sessions; every session gets its CLOSE");

@@ -147,6 +147,37 @@ pub fn return_freed_memory() {
     }
 }
 
+/// Unmaps what the process has read of its own file so far. Most of it was needed to start only; what still is comes back
+/// out of the page cache as it is used, some 64 KiB at a time.
+pub fn forget_start() {
+    extern "C" fn forget(
+        object: *mut libc::dl_phdr_info,
+        _size: libc::size_t,
+        _data: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the loader hands over one object with its headers; both live through the call. Segments that nobody may
+        // write are as they are in the file, and the kernel reads them from there again.
+        unsafe {
+            let object = &*object;
+            for header in std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) {
+                if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
+                    let page = libc::sysconf(libc::_SC_PAGESIZE).unsigned_abs();
+                    let begin = object.dlpi_addr + header.p_vaddr;
+                    let aligned = begin - begin % page;
+                    let length = usize::try_from(begin + header.p_memsz - aligned).unwrap_or(0);
+                    libc::madvise(aligned as *mut libc::c_void, length, libc::MADV_DONTNEED);
+                }
+            }
+        }
+        // The first object is the program itself; libraries are shared with others.
+        1
+    }
+    // SAFETY: `forget` has the signature that is asked for, and needs no data.
+    unsafe {
+        libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut());
+    }
+}
+
 /// A TCP option as the kernel has it.
 ///
 /// # Errors

@@ -273,8 +273,7 @@ fn start_entry(setup: &Setup, engine: &Engine, log: &Path) -> io::Result<Contend
         format!("tcp://{}", engine.tcp)
     };
     let mut command = Command::new(&setup.entry);
-    // It counts what sessions cost; a guard is one exec more for each container.
-    command.args(["serve", "--listen", "127.0.0.1:0", "--allow-container", "*", "--guard", "off"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--allow-container", "*"]);
     command.args(["--engine", &engine, "--workers", &setup.workers.to_string()]);
     let program = start_logged(command, log)?;
     let address = wait_for_start(log, || {

@@ -166,10 +166,11 @@ impl Api {
             value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
         let command = texts(&body["Cmd"]);
+        let guards = command.iter().any(|word| word == "entry-guard").then_some(process::Process::Guard);
         let reaps = (command.iter().any(|word| word == "entry-reap")).then(|| command.last().cloned());
         let by_command = process::parse(&command.join("."));
         let by_name = || process::parse(&named(container)?);
-        let Some(process) = by_command.or_else(by_name) else {
+        let Some(process) = guards.or(by_command).or_else(by_name) else {
             return self.refuse(404, &format!("No such container: {container}"));
         };
         let environment = texts(&body["Env"]);

@@ -238,9 +238,11 @@ impl Connection {
                 }
                 Answer::Hijack { head, exec, process, framed } => {
                     // Like Docker, it loses what was sent before the head.
+                    let stands = process == Process::Guard;
                     self.role = Role::Stream { process, framed, exec: Some(exec) };
                     api.counts.streams += 1;
-                    return self.send([&head, b""]);
+                    self.send([&head, b""])?;
+                    return (!stands || self.say(b"ready\n")).then_some(());
                 }
             }
         }
@@ -281,7 +283,7 @@ impl Connection {
                     After::Waits | After::Again | After::Alarm(_) => After::Alarm(milliseconds),
                 }
             }
-            Process::Echo | Process::Silent => self.listen(api, buffer, TURN_BYTES),
+            Process::Echo | Process::Silent | Process::Guard => self.listen(api, buffer, TURN_BYTES),
             Process::Flood(_) => match self.listen(api, buffer, TURN_BYTES) {
                 After::Closed => After::Closed,
                 After::Waits | After::Again | After::Alarm(_) => self.flood(api),
@@ -317,7 +319,7 @@ impl Connection {
                 flood.going |= !bytes.is_empty();
                 true
             }
-            Process::Silent | Process::Chat(_) | Process::Exit(_) => true,
+            Process::Silent | Process::Chat(_) | Process::Exit(_) | Process::Guard => true,
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) enum Process {
     Slow { bytes_per_second: usize },
     /// Ends at once, with this status.
     Exit(i32),
+    /// Entry's guard: says that it stands, reads, and ends with its input.
+    Guard,
 }
 
 /// The rest of a flood.
