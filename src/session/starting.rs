@@ -118,7 +118,13 @@ impl Session {
         self.state = State::Streaming(streaming);
     }
 
-    pub(super) fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
+    pub(super) fn following(
+        &mut self,
+        cx: &mut Context<'_>,
+        dialect: Dialect,
+        tty: bool,
+        framing: BodyFraming,
+    ) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
         else {
