@@ -148,7 +148,7 @@ impl Fate {
             Outcome::ProtocolError { close_code, .. } => self.client_faults.contains(close_code),
             Outcome::BadRequest { .. } => self.bad_request,
             Outcome::Refused { .. } => self.denied || (late && self.expires.is_some()),
-            Outcome::ShuttingDown => events.shut_down,
+            Outcome::Drained => events.shut_down,
             Outcome::Bug => events.bugs.contains(&visit),
             Outcome::AccessUnavailable { .. } => self.access_trouble || late,
             Outcome::AccessEnded { .. } => {

@@ -145,7 +145,7 @@ const REACHED: [&str; 21] = [
     "protocol_error",
     "bad_request",
     "refused",
-    "shutting_down",
+    "drained",
     "bug",
     "access_unavailable",
     "access_ended",
