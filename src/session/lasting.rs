@@ -40,10 +40,11 @@ impl End {
 
     /// In how many seconds it comes, if this is the moment to tell: with the PING that is the first behind it.
     fn told_now(&self, look: &Look) -> Option<u32> {
-        const INTERVAL: u32 = (config::PING_INTERVAL_MILLISECONDS / 1000) as u32;
         let tell_at = self.at - self.notice;
         let is_now = look.before < tell_at && tell_at <= look.now;
-        is_now.then(|| self.at.saturating_sub(look.now).next_multiple_of(INTERVAL))
+        is_now.then(|| {
+            self.at.saturating_sub(look.now).next_multiple_of(seconds(config::PING_INTERVAL_MILLISECONDS))
+        })
     }
 }
 
