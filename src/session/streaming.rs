@@ -500,6 +500,15 @@ impl Session {
 
     /// The engine's stream is over: everything it gave has been passed on; how it ended must be asked.
     pub(super) fn stream_ended(&mut self, cx: &mut Context<'_>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let held = state.held.as_ref().map_or(&[][..], |held| &held.bytes);
+        if let Some(fault) = state.relay.fault_at_end(held) {
+            // Output is missing, so no status of the process would be the truth about what was seen of it.
+            state.release_held(self.codec, cx);
+            state.relay.flush(self.codec, cx.to_client);
+            return self
+                .end(cx, Outcome::EngineLost { detail: format!("its stream cannot be read: {fault}") });
+        }
         let State::Streaming(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         cx.effects.push(Effect::CloseEngine);
         let failure = state.held.take().map(|held| held.bytes);
