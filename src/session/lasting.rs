@@ -1,6 +1,6 @@
 //! How long a session may last, and how long nobody may type in it: told in its terminal a while before, then its end.
 //!
-//! Both are looked at with each PING, as rights are, so they act within 10 s after they should and never before; no
+//! Both are looked at with each PING, as rights are, so they act within 10 s after they should; no
 //! other clock runs for them, and a keystroke only leaves a mark. Output, sizes of the window and PINGs are no
 //! keystrokes. Where nobody can type (an attached session, a command whose input has ended) nobody is idle.
 
