@@ -129,7 +129,42 @@ pub enum Outcome {
         /// Which, and what to do.
         detail: String,
     },
+    /// An operator ended the session.
+    EndedByOperator {
+        /// What he says to the person.
+        reason: String,
+    },
 }
+
+/// The labels of all outcomes by their number; empty where no outcome has that number.
+pub const LABELS: [&str; 26] = [
+    "",
+    "exited",
+    "could_not_start",
+    "container_not_found",
+    "container_not_running",
+    "container_stopped",
+    "container_removed",
+    "container_paused",
+    "engine_unavailable",
+    "engine_lost",
+    "client_left",
+    "client_vanished",
+    "timed_out",
+    "protocol_error",
+    "bad_request",
+    "refused",
+    "shutting_down",
+    "bug",
+    "access_unavailable",
+    "access_ended",
+    "locate_unavailable",
+    "over_limit",
+    "",
+    "",
+    "",
+    "ended_by_operator",
+];
 
 /// The colour that LAIN's texts have always had.
 const GREEN: &str = "\x1b[32m";
@@ -161,34 +196,13 @@ impl Outcome {
             Outcome::AccessEnded { .. } => 19,
             Outcome::LocateUnavailable { .. } => 20,
             Outcome::OverLimit { .. } => 21,
+            Outcome::EndedByOperator { .. } => 25,
         }
     }
 
     /// A short name for logs and metrics; one of a fixed set.
     pub fn label(&self) -> &'static str {
-        match self {
-            Outcome::Exited { .. } => "exited",
-            Outcome::CouldNotStart { .. } => "could_not_start",
-            Outcome::ContainerNotFound { .. } => "container_not_found",
-            Outcome::ContainerNotRunning { .. } => "container_not_running",
-            Outcome::ContainerStopped { .. } => "container_stopped",
-            Outcome::ContainerRemoved => "container_removed",
-            Outcome::ContainerPaused => "container_paused",
-            Outcome::EngineUnavailable { .. } => "engine_unavailable",
-            Outcome::EngineLost { .. } => "engine_lost",
-            Outcome::ClientLeft => "client_left",
-            Outcome::ClientVanished => "client_vanished",
-            Outcome::TimedOut { .. } => "timed_out",
-            Outcome::ProtocolError { .. } => "protocol_error",
-            Outcome::BadRequest { .. } => "bad_request",
-            Outcome::Refused { .. } => "refused",
-            Outcome::ShuttingDown => "shutting_down",
-            Outcome::Bug => "bug",
-            Outcome::AccessUnavailable { .. } => "access_unavailable",
-            Outcome::AccessEnded { .. } => "access_ended",
-            Outcome::LocateUnavailable { .. } => "locate_unavailable",
-            Outcome::OverLimit { .. } => "over_limit",
-        }
+        usize::try_from(self.number()).ok().and_then(|number| LABELS.get(number)).unwrap_or(&"")
     }
 
     /// The code of the WebSocket close frame (RFC 6455, 7.4): registered ones where their meaning fits, else the
@@ -214,6 +228,7 @@ impl Outcome {
             Outcome::ShuttingDown => 1012,
             Outcome::Bug => 1011,
             Outcome::AccessEnded { .. } => 4403,
+            Outcome::EndedByOperator { .. } => 4430,
         }
     }
 
@@ -247,7 +262,8 @@ impl Outcome {
             | Outcome::AccessUnavailable { .. }
             | Outcome::AccessEnded { .. }
             | Outcome::LocateUnavailable { .. }
-            | Outcome::OverLimit { .. } => 125,
+            | Outcome::OverLimit { .. }
+            | Outcome::EndedByOperator { .. } => 125,
         }
     }
 
@@ -277,7 +293,8 @@ impl Outcome {
             | Outcome::ProtocolError { .. }
             | Outcome::ShuttingDown
             | Outcome::Bug
-            | Outcome::AccessEnded { .. } => format!("{RED}>>> {self}{PLAIN}"),
+            | Outcome::AccessEnded { .. }
+            | Outcome::EndedByOperator { .. } => format!("{RED}>>> {self}{PLAIN}"),
         }
     }
 
@@ -332,6 +349,7 @@ impl fmt::Display for Outcome {
             Outcome::Bug => f.write_str("Entry has a bug; its log says more."),
             Outcome::AccessUnavailable { detail } => write!(f, "Access service unavailable: {detail}"),
             Outcome::AccessEnded { detail } => write!(f, "Access has ended: {detail}"),
+            Outcome::EndedByOperator { reason } => write!(f, "The operator ended this session: {reason}"),
         }
     }
 }
@@ -388,6 +406,7 @@ mod tests {
             Outcome::Bug,
             Outcome::AccessUnavailable { detail: String::new() },
             Outcome::AccessEnded { detail: String::new() },
+            Outcome::EndedByOperator { reason: String::new() },
         ];
         assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
         assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);

@@ -1,5 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
+use crate::admin;
 use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
@@ -45,9 +46,11 @@ fn serve(config: &Config) -> io::Result<()> {
         config.settings.peers.engines = Peers::one(engine).engines;
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
+    let admin = admin::bind(&config)?;
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
+    let admin = admin.map(|bound| bound.answer(server.insight())).transpose()?;
     sys::forget_start();
     for signal in signals.forever() {
         if signal != SIGHUP {
@@ -55,8 +58,13 @@ fn serve(config: &Config) -> io::Result<()> {
             break;
         }
         server.reload()?;
+        if let Some(admin) = &admin {
+            admin.reload();
+        }
     }
     server.stop()?;
+    // Until now it has told how the end goes on.
+    drop(admin);
     drop(demo);
     log::info!("all sessions have ended");
     Ok(())

@@ -23,6 +23,7 @@ mod relay;
 mod rights;
 mod streaming;
 mod upgrading;
+mod whereabouts;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
@@ -45,6 +46,7 @@ use std::fmt;
 use std::ops::Range;
 use streaming::Streaming;
 use upgrading::{Greeting, Upgrading};
+pub use whereabouts::{Stages, Whereabouts, Wish};
 
 /// Milliseconds on the driver's monotonic clock.
 pub type Millis = u64;
@@ -71,6 +73,8 @@ pub struct Lane {
     pub ranges: Vec<Range<usize>>,
     /// What had to be built beside it.
     pub bytes: Vec<u8>,
+    /// How much of all this the process has said, or is to read: without frames and messages around it.
+    pub content_bytes: usize,
 }
 
 impl Lane {
@@ -105,6 +109,7 @@ impl Lane {
     pub fn clear(&mut self) {
         self.ranges.clear();
         self.bytes.clear();
+        self.content_bytes = 0;
     }
 }
 
@@ -170,6 +175,8 @@ pub enum Effect {
 /// What is worth a line in the log. Holds nothing that was typed and no token.
 #[derive(Debug)]
 pub enum Event {
+    /// Somebody has said what he wants; nothing is decided yet.
+    Asked(Box<Wish>),
     /// Somebody is let in.
     Admitted {
         /// Who, by the rules.
@@ -185,13 +192,15 @@ pub enum Event {
         container: String,
         /// Whose container it is.
         engine: EngineId,
-        /// From the accepted upgrade, in milliseconds.
-        after: Millis,
+        /// How long it took since the client has said what it wants.
+        stages: Stages,
     },
     /// The session ended.
     Ended {
         /// How.
         outcome: Outcome,
+        /// Where it was.
+        was: Box<Whereabouts>,
     },
     /// There can be no guard in a container, though sessions are open there.
     Unguarded {
@@ -636,6 +645,21 @@ impl Session {
         }
     }
 
+    /// An operator ends the session, with a word to the person.
+    pub fn end_by_operator(&mut self, cx: &mut Context<'_>, reason: String) {
+        if self.goes_on() {
+            self.end(cx, Outcome::EndedByOperator { reason });
+        }
+    }
+
+    /// It is one that a person is in, and that has not had its outcome.
+    pub fn goes_on(&self) -> bool {
+        match &self.state {
+            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => true,
+            State::Upgrading(_) | State::Closing(_) | State::Guarding(_) | State::Gone => false,
+        }
+    }
+
     /// The driver caught a panic in this session: it ends with the word that Entry has a bug.
     pub fn fail(&mut self, cx: &mut Context<'_>) {
         let tellable = self.next_ping != Millis::MAX;
@@ -644,11 +668,12 @@ impl Session {
             return self.end(cx, Outcome::Bug);
         }
         let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
+        let was = Box::new(self.whereabouts().unwrap_or_default());
         self.state = State::Gone;
         cx.effects.push(Effect::CloseClient);
         let trouble = "a bug met it while it was closing".to_owned();
         match has_ended {
-            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug })),
+            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug, was })),
             // Its outcome stands.
             true if self.reaping.is_some() => self.end_reaping(cx, Reap::GivenUp(trouble)),
             true => cx.effects.push(Effect::Tell(Event::Reap(Reap::GivenUp(trouble)))),

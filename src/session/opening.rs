@@ -6,7 +6,7 @@
 
 use super::rights::{self, Rights};
 use super::streaming::Streaming;
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, Stages, State, Stay, Wish, send};
 use crate::access::{Inquiry, Question, grants};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
@@ -31,10 +31,13 @@ pub(super) struct Opening {
     pub(super) target_is_granted: bool,
     /// What the rules are asked; none once they have answered.
     pub(super) question: Option<Question>,
-    /// What they answered.
     /// Where the client is.
     pub(super) address: IpAddr,
+    /// What they answered.
     pub(super) rights: Option<Rights>,
+    /// When they did, and when the container was known and its engine connected.
+    pub(super) admitted_at: Millis,
+    located_at: Millis,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
     /// The newest size that the client told.
@@ -145,6 +148,14 @@ impl Opening {
         self.engine
     }
 
+    fn stages(&self, now: Millis) -> Stages {
+        Stages {
+            access: self.admitted_at - self.began,
+            locate: self.located_at.saturating_sub(self.admitted_at),
+            start: now - self.located_at,
+        }
+    }
+
     /// The engine may come back as another.
     pub(super) fn forget_dialect(&self, engines: &mut Engines) {
         if let Some(engine) = self.engine {
@@ -191,6 +202,7 @@ impl Session {
             _ => None,
         };
         let question = rights::question(self.action, &mut hello, &target, address);
+        cx.effects.push(Effect::Tell(Event::Asked(Box::new(Wish::of(&question)))));
         self.inbound.allow_stream_messages();
         self.state = State::Opening(Box::new(Opening {
             began: cx.now,
@@ -201,6 +213,8 @@ impl Session {
             question: Some(question),
             address,
             rights: None,
+            admitted_at: cx.now,
+            located_at: cx.now,
             granted_names: None,
             size,
             started_with: None,
@@ -438,6 +452,7 @@ impl Session {
         let name_matters = state.is_asked_by_name()
             && !(cx.settings.allow_container.permits_all() && state.granted_names.is_none());
         state.container = container;
+        state.located_at = cx.now;
         if self.action == Action::Attach || name_matters {
             let request = request::inspect_container(&dialect, &state.container);
             self.ask(cx, Stage::Inspecting, "GET", Expect::Whole, request);
@@ -513,12 +528,12 @@ impl Session {
     fn started(&mut self, cx: &mut Context<'_>, exec: ExecId) {
         let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         state.stage = Stage::Starting(exec);
-        let (began, size, started_with, resizing) =
-            (state.began, state.size, state.started_with, state.resizing);
+        let stages = state.stages(cx.now);
+        let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
         let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, began, &stay);
+        self.tell_opened(cx, stages, &stay);
         if cx.settings.guards() {
             // What is over soon needs none, and a prompt comes before it.
             let after = match stay.tty {
@@ -542,6 +557,7 @@ impl Session {
 
     fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+        let stages = state.stages(cx.now);
         let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
         else {
             return;
@@ -559,13 +575,13 @@ impl Session {
             shell: false,
             rights,
         };
-        self.tell_opened(cx, began, &stay);
+        self.tell_opened(cx, stages, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
 
-    fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
+    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay) {
         let (container, engine) = (stay.container.to_string(), stay.engine);
-        cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
+        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages }));
         if self.codec == Codec::V1 {
             let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
             let response = ResponseMessage {

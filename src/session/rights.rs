@@ -58,6 +58,10 @@ impl Rights {
         });
         Rights { user: grant.user.as_str().into(), expires: grant.expires.unwrap_or(UnixSeconds::MAX), again }
     }
+
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
 }
 
 impl Session {
@@ -142,6 +146,7 @@ impl Session {
         cx.effects
             .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: state.address }));
         state.rights = Some(rights);
+        state.admitted_at = cx.now;
         state.granted_names = grant.names;
         state.hello.user = grant.run_as.unwrap_or(std::mem::take(&mut state.hello.user));
         state.hello.workdir = grant.workdir.unwrap_or(std::mem::take(&mut state.hello.workdir));

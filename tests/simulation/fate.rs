@@ -156,6 +156,8 @@ impl Fate {
             }
             Outcome::LocateUnavailable { .. } => engine_trouble,
             Outcome::OverLimit { .. } => refused_for_room,
+            // There is no operator in these worlds.
+            Outcome::EndedByOperator { .. } => false,
         };
         match holds {
             true => Ok(()),
