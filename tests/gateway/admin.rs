@@ -63,9 +63,10 @@ fn talk(address: SocketAddr, bytes: &[u8]) -> (u16, String, String) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // Who is one too many may find the connection broken.
+    let _ = stream.read_to_string(&mut answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap());
     (status, head.to_owned(), body.to_owned())
 }
 
@@ -175,7 +176,7 @@ fn what_happens_is_counted_and_no_series_comes_of_it() {
         assert_eq!(after.of(&format!("entry_opening_stage_seconds_count{{stage=\"{stage}\"}}")), 1.0);
     }
     assert_eq!(after.of("entry_upstream_calls_total{call=\"inspect_exec\",result=\"ok\"}"), 1.0);
-    assert_eq!(after.of("entry_engine_connects_total{result=\"ok\"}"), 2.0, "the session's, and its guard's");
+    assert!(after.of("entry_engine_connects_total{result=\"ok\"}") >= 1.0, "its guard may have one, too");
     assert!(after.of("entry_loop_turn_seconds_count") > before.of("entry_loop_turn_seconds_count"));
     let names = |metrics: &Metrics| metrics.samples.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&before), names(&after), "whoever comes, there are no more series than before");
@@ -220,7 +221,8 @@ fn who_is_where_is_told_filtered_and_paged() {
 
     let all = watched.sessions("?limit=10000");
     assert_eq!((all["total"].as_u64(), all["next"].as_str()), (Some(150), None));
-    let first_row = &all["sessions"][0];
+    let rows = all["sessions"].as_array().unwrap();
+    let first_row = rows.iter().find(|row| row["right"] == "exec").unwrap();
     assert_eq!(first_row["user"], "anonymous");
     assert_eq!(first_row["target"], "container:demo");
     assert_eq!(first_row["right"], "exec");
@@ -234,7 +236,7 @@ fn who_is_where_is_told_filtered_and_paged() {
     assert!(
         first_row["since"].as_str().unwrap().ends_with('Z') && first_row["seconds"].as_u64().unwrap() < 60
     );
-    assert_eq!(all["sessions"][1]["right"], "enter");
+    assert_eq!(rows.iter().filter(|row| row["right"] == "enter").count(), 149);
 
     // The pages together are the whole, without gaps and twins.
     let (mut paged, mut after) = (Vec::new(), String::new());
@@ -280,7 +282,7 @@ fn who_is_where_is_told_filtered_and_paged() {
     drop(others);
     eventually("the others to be gone", || {
         let rows = watched.sessions("");
-        rows["sessions"].as_array().unwrap().iter().all(|row| row["state"] != "open" || row["id"] == ids[0])
+        rows["sessions"].as_array().unwrap().iter().all(|row| row["state"] != "open" || row["right"] == "exec")
     });
 }
 
@@ -302,8 +304,8 @@ fn an_operator_ends_a_session_and_the_person_reads_why() {
     let engine = Fake::unix(usual);
     let watched = Watched::start(&["--engine", &engine.url, "--workers", "2"]);
     let mine = watched.enter(hello(&["cat"])).opened();
-    let mut other = watched.enter(hello(&["cat"])).opened();
     let id = watched.sessions("")["sessions"][0]["id"].as_str().unwrap().to_owned();
+    let mut other = watched.enter(hello(&["cat"])).opened();
     let (status, _, body) =
         watched.ask("DELETE", &format!("/api/sessions/{id}?reason=Maintenance+at+noon%0A%1b%5B31m."), "");
     assert_eq!((status, &body[..]), (200, "It is ended.\n"));
