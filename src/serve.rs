@@ -1,6 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
@@ -11,6 +11,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::time::Duration;
+
+/// How often signals are looked for while sessions end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -36,6 +40,32 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     status
 }
 
+/// Reads anew what may have changed.
+fn reload(server: &Server, admin: Option<&Admin>) -> io::Result<()> {
+    if let Some(admin) = admin {
+        admin.reload();
+    }
+    server.reload()
+}
+
+/// Until the last session has ended, the time for that is over, or a signal says not to wait.
+fn drain(server: &Server, admin: Option<&Admin>, signals: &mut Signals, seconds: u32) -> io::Result<()> {
+    let sessions = server.crowd().sessions();
+    log::info!("signal {SIGTERM}: no new sessions; {sessions} may go on for {seconds} s");
+    server.drain()?;
+    while !server.has_ended() {
+        for signal in signals.pending() {
+            if signal != SIGHUP {
+                log::info!("signal {signal}: every session gets its CLOSE now");
+                return Ok(());
+            }
+            reload(server, admin)?;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
+}
+
 fn serve(config: &Config) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -53,13 +83,16 @@ fn serve(config: &Config) -> io::Result<()> {
     let admin = admin.map(|bound| bound.answer(server.insight())).transpose()?;
     sys::forget_start();
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
-            break;
-        }
-        server.reload()?;
-        if let Some(admin) = &admin {
-            admin.reload();
+        match signal {
+            SIGHUP => reload(&server, admin.as_ref())?,
+            SIGTERM => {
+                drain(&server, admin.as_ref(), &mut signals, config.settings.drain_seconds)?;
+                break;
+            }
+            _ => {
+                log::info!("signal {signal}: every session gets its CLOSE");
+                break;
+            }
         }
     }
     server.stop()?;

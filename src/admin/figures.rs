@@ -47,6 +47,7 @@ fn tell_sessions(told: &mut Exposition, insight: &Insight) {
         .is(&[("limit", "address")], of(&refusals.address))
         .is(&[("limit", "user")], of(&refusals.user))
         .is(&[("limit", "memory")], of(&refusals.memory))
+        .is(&[("limit", "going_down")], of(&refusals.going_down))
         .is(&[("limit", "descriptors")], of(&refusals.descriptors));
     told.family(
         "entry_proxy_headers_bad_total",

@@ -18,6 +18,9 @@ pub(super) fn told(config: &Config) -> String {
         paused_milliseconds_max,
         reap,
         guard,
+        idle_seconds_max,
+        lasts_seconds_max,
+        drain_seconds,
     } = settings;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = limits;
     let path = |path: &Path| Value::from(path.display().to_string());
@@ -53,6 +56,9 @@ pub(super) fn told(config: &Config) -> String {
         "ca": tls.authorities.as_deref().map(path),
         "attach-tail": attach_tail_lines,
         "paused-timeout": paused_milliseconds_max / 1000,
+        "idle-timeout": idle_seconds_max,
+        "max-duration": lasts_seconds_max,
+        "drain-timeout": drain_seconds,
         "reap": reap,
         "guard": if *guard { "on" } else { "off" },
         "max-sessions": sessions,

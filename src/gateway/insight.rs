@@ -63,6 +63,6 @@ impl Insight {
 
     /// It takes nobody new, and ends.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.load(Ordering::Relaxed) || self.crowd.is_draining()
     }
 }

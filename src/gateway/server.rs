@@ -158,6 +158,7 @@ impl Server {
                 crowd: crowd.clone(),
                 sessions_peak: 0,
                 stopping: stopping.clone(),
+                drain_until: None,
                 stop_at: None,
             });
         }
@@ -250,6 +251,21 @@ impl Server {
         }
         self.rules.reload();
         self.wakers.iter().try_for_each(|waker| waker.wake())
+    }
+
+    /// Takes no new sessions from now on; those that are may go on for [`config::Settings::drain_seconds`], and are told.
+    /// With the last one, or at the end of that time, it ends as by [`Server::stop`].
+    ///
+    /// # Errors
+    /// A loop cannot be woken.
+    pub fn drain(&self) -> io::Result<()> {
+        self.insight.crowd.drain();
+        self.wakers.iter().try_for_each(|waker| waker.wake())
+    }
+
+    /// All loops have ended, as they do after a [`Server::drain`]; [`Server::stop`] returns at once then.
+    pub fn has_ended(&self) -> bool {
+        self.loops.iter().all(JoinHandle::is_finished)
     }
 
     /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.

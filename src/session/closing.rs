@@ -406,12 +406,14 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ProtocolError { .. }
         | Outcome::BadRequest { .. }
         | Outcome::Refused { .. }
-        | Outcome::ShuttingDown
+        | Outcome::Drained
         | Outcome::Bug
         | Outcome::AccessUnavailable { .. }
         | Outcome::AccessEnded { .. }
         | Outcome::LocateUnavailable { .. }
         | Outcome::OverLimit { .. }
+        | Outcome::Idle { .. }
+        | Outcome::TimeOver { .. }
         | Outcome::EndedByOperator { .. } => true,
     }
 }

@@ -514,14 +514,14 @@ fn figures_are_told_until_the_end() {
     });
     let mut watched = Watched::before(&engine);
     let client = watched.enter(hello(&["cat"])).opened();
-    watched.serving.signal(libc::SIGTERM);
+    watched.serving.signal(libc::SIGINT);
     assert_eq!(client.end().outcome, 16);
     eventually("the end to show", || {
         let (status, _, body) = watched.ask("GET", "/readyz", "");
         status == 503 && body.contains("- it is going down\n")
     });
     assert_eq!(watched.get("/livez"), "alive\n");
-    assert_eq!(watched.metrics().of("entry_sessions_ended_total{outcome=\"shutting_down\"}"), 1.0);
+    assert_eq!(watched.metrics().of("entry_sessions_ended_total{outcome=\"drained\"}"), 1.0);
     assert!(watched.serving.wait().success());
     assert!(TcpStream::connect(watched.admin).is_err());
 }

@@ -262,13 +262,15 @@ fn outcomes() -> Vec<Outcome> {
             Outcome::TimedOut { .. } => [1002, 1003, 1007, 1009].map(protocol_error).to_vec(),
             Outcome::ProtocolError { .. } => vec![Outcome::BadRequest { detail: detail() }],
             Outcome::BadRequest { .. } => vec![Outcome::Refused { detail: detail() }],
-            Outcome::Refused { .. } => vec![Outcome::ShuttingDown],
-            Outcome::ShuttingDown => vec![Outcome::Bug],
+            Outcome::Refused { .. } => vec![Outcome::Drained],
+            Outcome::Drained => vec![Outcome::Bug],
             Outcome::Bug => vec![Outcome::AccessUnavailable { detail: detail() }],
             Outcome::AccessUnavailable { .. } => vec![Outcome::AccessEnded { detail: detail() }],
             Outcome::AccessEnded { .. } => vec![Outcome::LocateUnavailable { detail: detail() }],
             Outcome::LocateUnavailable { .. } => vec![Outcome::OverLimit { detail: detail() }],
-            Outcome::OverLimit { .. } => vec![Outcome::EndedByOperator { reason: detail() }],
+            Outcome::OverLimit { .. } => vec![Outcome::Idle { seconds: 60 }],
+            Outcome::Idle { .. } => vec![Outcome::TimeOver { seconds: 60 }],
+            Outcome::TimeOver { .. } => vec![Outcome::EndedByOperator { reason: detail() }],
             Outcome::EndedByOperator { .. } => break,
         };
         outcomes.extend(next);

@@ -365,6 +365,10 @@ impl Visit {
         self.step(|session, cx, _| session.rules_changed(cx));
     }
 
+    pub(crate) fn drain(&mut self, seconds: u32) {
+        self.step(|session, cx, _| session.drain(cx, seconds));
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.step(|session, cx, _| session.shut_down(cx));
     }
