@@ -7,7 +7,7 @@ use crate::client::terminal::RawTerminal;
 use crate::config;
 use crate::sys::{self, Watch};
 use crate::wire::http::{Expect, ReplyReader, write_request};
-use lexopt::prelude::{Long, Short, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 use serde::Deserialize;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 use std::collections::HashMap;
@@ -115,7 +115,9 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Wish>, S
             }
             Long("once") => wish.once = true,
             Short('h') | Long("help") => return Ok(None),
-            other => return Err(format!("{}; see entry top --help", other.unexpected())),
+            other @ (Short(_) | Long(_) | Value(_)) => {
+                return Err(format!("{}; see entry top --help", other.unexpected()));
+            }
         }
     }
     Ok(Some(wish))
@@ -280,11 +282,11 @@ fn await_key(until: Instant) -> io::Result<Option<Key>> {
     if count == 0 {
         return Ok(Some(Key::Quit));
     }
-    let keys = typed[..count].iter().filter_map(|byte| match byte {
+    let mut keys = typed[..count].iter().filter_map(|byte| match byte {
         b'q' | b'Q' | 0x03 | 0x04 => Some(Key::Quit),
         other => Order::named(&char::from(*other).to_string()).map(Key::Order),
     });
-    Ok(keys.last())
+    Ok(keys.next_back())
 }
 
 /// A screen of its own, without a cursor; what stood there before comes back.

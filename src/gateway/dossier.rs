@@ -46,7 +46,8 @@ impl Dossier {
         let target = target_text(&wish.target);
         for text in std::iter::once(&target).chain(&wish.command) {
             let room = DOSSIER_BYTES_MAX.saturating_sub(bytes.len() + 2);
-            let kept = &text[..text.floor_char_boundary(room)];
+            let kept =
+                &text[..(0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)];
             // It is no longer than the whole may be.
             bytes.extend_from_slice(&u16::try_from(kept.len()).unwrap_or(0).to_le_bytes());
             bytes.extend_from_slice(kept.as_bytes());

@@ -204,7 +204,10 @@ impl Server {
                 }
             }
             // An operator who asks hears whether engines that were away are so still, though nobody enters meanwhile.
-            while watched {
+            if !watched {
+                return;
+            }
+            loop {
                 std::thread::sleep(config::ENGINE_LOOK_INTERVAL);
                 let Some(insight) = seen.upgrade().filter(|insight| !insight.is_stopping()) else { return };
                 let away = insight.counters.engines_away();
