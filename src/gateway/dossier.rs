@@ -1,5 +1,5 @@
-//! What a client asked for, kept for as long as its session lasts where somebody may ask: in one block of memory, since
-//! an idle session counts every byte.
+//! What a client asked for, and how much has been said since: kept for as long as its session lasts, where somebody may
+//! ask. Packed, since an idle session counts every byte; where nobody may ask, it is a pointer to nothing.
 
 use crate::access::Right;
 use crate::access::tokens::TokenId;
@@ -9,9 +9,16 @@ use crate::session::Wish;
 /// What of a target and a command is kept, in bytes; what is longer is cut.
 pub(super) const DOSSIER_BYTES_MAX: usize = 4 * 1024;
 
-/// What a client asked for, packed: a right, the token's name, then texts, each behind its length.
+/// What a client asked for, and how much has been said since.
 #[derive(Debug)]
-pub(super) struct Dossier(Box<[u8]>);
+pub(super) struct Dossier {
+    /// What its process was sent to read, in bytes.
+    pub(super) input_bytes: u64,
+    /// What its process has said, in bytes.
+    pub(super) output_bytes: u64,
+    /// What was asked for, packed: a right, the token's name, then texts, each behind its length.
+    asked: Box<[u8]>,
+}
 
 /// The same, unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +64,11 @@ impl Dossier {
             }
         }
         bytes[0] = flags;
-        Dossier(bytes.into_boxed_slice())
+        Dossier { input_bytes: 0, output_bytes: 0, asked: bytes.into_boxed_slice() }
     }
 
     pub(super) fn open(&self) -> Asked {
-        let (flags, mut rest) = self.0.split_first().map_or((0, &[][..]), |(flags, rest)| (*flags, rest));
+        let (flags, mut rest) = self.asked.split_first().map_or((0, &[][..]), |(flags, rest)| (*flags, rest));
         let mut token = String::new();
         if flags & HAS_TOKEN != 0
             && let Some((id, behind)) = rest.split_first_chunk()
@@ -139,7 +146,7 @@ mod tests {
             );
         }
         let dossier = Dossier::new(&wish(Right::Exec, app(""), &["a", &long, "b"], None));
-        assert!(dossier.0.len() <= DOSSIER_BYTES_MAX);
+        assert!(dossier.asked.len() <= DOSSIER_BYTES_MAX);
         let asked = dossier.open();
         assert!(asked.is_cut && asked.command.len() == 2 && long.starts_with(&asked.command[1]));
     }
@@ -147,6 +154,6 @@ mod tests {
     #[test]
     fn that_of_an_idle_session_is_small() {
         let dossier = Dossier::new(&wish(Right::Enter, app("1"), &[], Some(TokenId([0; 6]))));
-        assert!(dossier.0.len() <= 24, "with the allocator's own 8 bytes one block of 32");
+        assert!(dossier.asked.len() <= 24, "with the allocator's own 8 bytes one block of 32");
     }
 }

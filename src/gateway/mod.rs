@@ -100,11 +100,8 @@ struct Entry {
     armed: Millis,
     /// Its place among all sessions.
     place: Place,
-    /// What its process was sent to read, and what it has said, in bytes.
-    input_bytes: u64,
-    output_bytes: u64,
-    /// What was asked for, where somebody may ask for that.
-    dossier: Option<Dossier>,
+    /// What was asked for and how much was said, where somebody may ask for that.
+    dossier: Option<Box<Dossier>>,
     /// What was last known to be held for it, in bytes.
     held_bytes: u32,
     /// It is on the list of those that have something to do.
@@ -119,8 +116,6 @@ impl Entry {
             engine: None,
             armed: Millis::MAX,
             place: Place::default(),
-            input_bytes: 0,
-            output_bytes: 0,
             dossier: None,
             held_bytes: 0,
             queued: false,
@@ -510,8 +505,10 @@ impl Gateway {
         }
 
         let (input, output) = (to_engine.content_bytes, to_client.content_bytes);
-        entry.input_bytes += input as u64;
-        entry.output_bytes += output as u64;
+        if let Some(dossier) = &mut entry.dossier {
+            dossier.input_bytes += input as u64;
+            dossier.output_bytes += output as u64;
+        }
         self.pulse.moved(input, output);
         if !to_client.is_empty() {
             if let Some(leg) = &mut entry.client
@@ -698,7 +695,7 @@ impl Gateway {
         match told {
             Told::Asked(wish) => {
                 if self.is_watched {
-                    entry.dossier = Some(Dossier::new(wish));
+                    entry.dossier = Some(Box::new(Dossier::new(wish)));
                 }
             }
             Told::Opened { container, engine, stages } => {
@@ -858,14 +855,14 @@ impl Gateway {
             number: id.number,
             id: id.to_string(),
             state,
-            asked: entry.dossier.as_ref().map(Dossier::open),
+            asked: entry.dossier.as_deref().map(Dossier::open),
             user,
             address,
             container,
             engine: engine.map(|engine| self.engines.name(engine).to_string()).unwrap_or_default(),
             since: since.and_then(|since| SystemTime::now().checked_sub(ago(since))),
-            input_bytes: entry.input_bytes,
-            output_bytes: entry.output_bytes,
+            input_bytes: entry.dossier.as_ref().map_or(0, |dossier| dossier.input_bytes),
+            output_bytes: entry.dossier.as_ref().map_or(0, |dossier| dossier.output_bytes),
             held_bytes: u64::from(entry.held_bytes),
         })
     }
