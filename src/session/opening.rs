@@ -251,7 +251,14 @@ impl Session {
             Ok(Request::Plain(content)) if !state.stdin_ended => state.typed.extend_from_slice(content),
             Ok(Request::Winch(Some((columns, rows)))) => state.size = Some(WindowSize { columns, rows }),
             Ok(Request::StdinEnd) => state.stdin_ended = true,
-            Ok(Request::Plain(_) | Request::Winch(None) | Request::Hello(_) | Request::Unknown) => {}
+            Ok(
+                Request::Plain(_)
+                | Request::Winch(None)
+                | Request::Hello(_)
+                | Request::Marked
+                | Request::Echo(_)
+                | Request::Unknown,
+            ) => {}
             Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
         }
     }
@@ -517,6 +524,7 @@ impl Session {
             (state.began, state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
+        let window = state.hello.window;
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, began, &stay);
         if cx.settings.guards() {
@@ -527,7 +535,7 @@ impl Session {
             };
             cx.effects.push(Effect::Guard(stay.post(), after));
         }
-        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
+        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing).paced(window);
         if let Some(size) = size {
             streaming.resize(cx, size);
         }
@@ -542,7 +550,8 @@ impl Session {
 
     fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
+        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), hello, .. } =
+            *state
         else {
             return;
         };
@@ -560,7 +569,7 @@ impl Session {
             rights,
         };
         self.tell_opened(cx, began, &stay);
-        self.state = State::Streaming(Streaming::attach(stay, framing));
+        self.state = State::Streaming(Streaming::attach(stay, framing).paced(hello.window));
     }
 
     fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {

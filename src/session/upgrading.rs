@@ -4,6 +4,7 @@ use super::{Context, Effect, Event, Millis, Session, State};
 use crate::config::{self, Front};
 use crate::crowd::{Full, SHARE_BYTES_MIN};
 use crate::outcome::{Action, Outcome};
+use crate::web;
 use crate::wire::forwarded::client_address;
 use crate::wire::http::{self, HttpError, RequestHead, write_response};
 use crate::wire::message::{
@@ -116,6 +117,10 @@ impl Session {
         };
         let head_only = parsed.method == "HEAD";
         match route(&parsed, &cx.settings.front) {
+            Route::Page(file) => {
+                file.write_head(&mut cx.to_client.bytes);
+                self.give(cx, if head_only { &[] } else { file.body });
+            }
             Route::Answer { status, headers, text } => {
                 self.answer_http(cx, status, headers, text);
                 if head_only {
@@ -236,6 +241,7 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 
 enum Route<'a> {
     Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
+    Page(web::Answer),
     Refuse(UpgradeError),
     Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
 }
@@ -244,8 +250,15 @@ enum Route<'a> {
 const TOKEN_IN_QUERY: [&str; 6] =
     ["access_token", "access-token", "token", "jwt", "id_token", "authorization"];
 
+const NOTHING: Route<'static> = Route::Answer {
+    status: 404,
+    headers: &[],
+    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach and /api/ping.\n",
+};
+
 fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
-    let action = match head.path().strip_prefix(front.base_path.as_str()).unwrap_or_default() {
+    let base = front.base_path.as_str();
+    let action = match head.path().strip_prefix(base).unwrap_or("nowhere") {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
         "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
@@ -255,10 +268,7 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
             let headers: &[_] = &[("Allow", "GET, HEAD")];
             return Route::Answer { status: 405, headers, text: "Use GET.\n" };
         }
-        _ => {
-            let text = "Nothing is here. There are /enter, /attach and /api/ping.\n";
-            return Route::Answer { status: 404, headers: &[], text };
-        }
+        path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
     let upgrade = match check_upgrade(head) {
         Ok(upgrade) => upgrade,

@@ -91,6 +91,8 @@ pub(crate) enum Heard {
     Opened(Opened),
     Close(String, Option<Close>),
     Pong(Vec<u8>),
+    Mark,
+    Echo(Vec<u8>),
     /// The close frame.
     Bye(u16, String),
 }
@@ -555,6 +557,11 @@ impl Visit {
                 Heard::Close(text, close)
             }
             ResponseType::Opened => Heard::Opened(opened.unwrap()),
+            ResponseType::Mark => {
+                assert_eq!(content, b"");
+                Heard::Mark
+            }
+            ResponseType::Echo => Heard::Echo(content),
         }
     }
 

@@ -8,5 +8,6 @@ mod driver;
 mod ending;
 mod guarding;
 mod opening;
+mod pace;
 mod reaping;
 mod streaming;
