@@ -20,6 +20,9 @@ apt_need() {
   fi
 }
 
+# npm_need: there is a Node.js with npm, of Debian's packages where there was none.
+npm_need() { command -v npm >/dev/null || apt_need npm; }
+
 # static_entry: builds the static binary that the image has, and prints its path.
 static_entry() {
   local target

@@ -31,7 +31,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 
 /// What stands in for the page where there is none.
 const NO_PAGE: &str = "This build of Entry has no page: when it was built, npm or the network was missing. Build it anew \
-                       with Node.js 20 and npm in the path, after `touch src/web/package.json`; or let \
+                       with Node.js 18 and npm in the path, after `touch src/web/package.json`; or let \
                        ENTRY_WEB_ASSETS name a folder that `node src/web/build.mjs` has filled elsewhere.\n";
 const NO_GZIP: &str = "This file is stored with gzip, which the request does not accept.\n";
 

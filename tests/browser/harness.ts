@@ -2,17 +2,23 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
-import { type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { mkdirSync, readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+import { type BrowserContextOptions, chromium, type Page, type Route } from "playwright-core";
 
 /** Everything that is waited for comes within this, or never. */
 export const PATIENCE_MS = 30_000;
-const { ENTRY_BIN = "target/debug/entry", ENTRY_SHOTS = "target/browser" } = process.env;
+const { ENTRY_BIN = "target/debug/entry", ENTRY_SHOTS = "target/browser", ENTRY_PAGE } = process.env;
 const PREFIX = `page-${process.pid}`;
 
 export const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    ...(ENTRY_PAGE ? ["--disable-features=LocalNetworkAccessChecks"] : []),
+  ],
 });
 mkdirSync(ENTRY_SHOTS, { recursive: true });
 
@@ -72,7 +78,20 @@ const containers: string[] = [];
 export function container(name: string, command: string[] = [], labels: Record<string, string> = {}): string {
   const whole = `${PREFIX}-${name}`;
   const marks = Object.entries(labels).flatMap(([label, value]) => ["--label", `com.docker.compose.${label}=${value}`]);
-  docker("run", "-d", "--init", "--network", "none", "--name", whole, "--hostname", name, ...marks, "entry-bash", ...command);
+  docker(
+    "run",
+    "-d",
+    "--init",
+    "--network",
+    "none",
+    "--name",
+    whole,
+    "--hostname",
+    name,
+    ...marks,
+    "entry-bash",
+    ...command,
+  );
   containers.push(whole);
   return whole;
 }
@@ -80,6 +99,15 @@ export function container(name: string, command: string[] = [], labels: Record<s
 export async function tidy(): Promise<void> {
   await browser.close();
   if (containers.length > 0) docker("rm", "-f", ...containers);
+}
+
+/** A file of the page as `build.mjs` has written it: for work on the page, which then needs no new program. */
+async function answerFrom(folder: string, route: Route): Promise<void> {
+  const name = new URL(route.request().url()).pathname.replace("/assets/", "");
+  if (name === "/") return route.fulfill({ path: `${folder}/index.html`, contentType: "text/html" });
+  const types: Record<string, string> = { js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
+  const contentType = types[name.split(".").at(-1) ?? ""] ?? "";
+  return route.fulfill({ body: gunzipSync(readFileSync(`${folder}/${name}.gz`)), contentType });
 }
 
 /** A person at a page. What is drawn is read as a screen reader does, whatever it is drawn with. */
@@ -97,11 +125,23 @@ export class Person {
     });
   }
 
-  static async arrive(url: string, options: BrowserContextOptions = {}, settings: object = { screenReader: true }): Promise<Person> {
-    const context = await browser.newContext({ viewport: { width: 960, height: 560 }, colorScheme: "dark", ...options });
+  static async arrive(
+    url: string,
+    options: BrowserContextOptions = {},
+    settings: object = { screenReader: true },
+  ): Promise<Person> {
+    const context = await browser.newContext({
+      viewport: { width: 960, height: 560 },
+      colorScheme: "dark",
+      ...options,
+    });
     context.setDefaultTimeout(PATIENCE_MS);
     await context.grantPermissions(["clipboard-read", "clipboard-write"]);
-    await context.addInitScript((stored) => localStorage.setItem("entry", localStorage.getItem("entry") ?? stored), JSON.stringify(settings));
+    await context.addInitScript(
+      (stored) => localStorage.setItem("entry", localStorage.getItem("entry") ?? stored),
+      JSON.stringify(settings),
+    );
+    if (ENTRY_PAGE) await context.route(/:\d+\/($|assets\/)/, (route) => answerFrom(ENTRY_PAGE, route));
     const person = new Person(await context.newPage());
     await person.page.goto(url);
     return person;

@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { browser, container, docker, eventually, Gateway, Person, PATIENCE_MS, tidy } from "./harness.ts";
+import { browser, container, docker, eventually, Gateway, PATIENCE_MS, Person, tidy } from "./harness.ts";
 
 const TOKEN = "a-token-of-this-test";
 let open: Gateway;
@@ -35,7 +35,10 @@ async function enter(name = box, options = {}, settings?: object): Promise<Perso
 test("somebody signs in with a token, which stands in no link and in no storage that lasts", async () => {
   const file = join(mkdtempSync(join(tmpdir(), "entry-page-")), "tokens.toml");
   const hash = createHash("sha256").update(TOKEN).digest("hex");
-  writeFileSync(file, `[[token]]\nuser = "ada"\nsha256 = "${hash}"\nenter = ["container:*"]\nattach = ["container:*"]\n`);
+  writeFileSync(
+    file,
+    `[[token]]\nuser = "ada"\nsha256 = "${hash}"\nenter = ["container:*"]\nattach = ["container:*"]\n`,
+  );
   const gateway = await new Gateway("--allow-container", "*", "--access", `tokens=${file}`).start();
   const person = await Person.arrive(gateway.url());
   await person.shot("welcome");
@@ -49,7 +52,10 @@ test("somebody signs in with a token, which stands in no link and in no storage 
   const problem = person.page.getByRole("alert");
   await eventually("the refusal", async () => (await problem.textContent())?.includes("Authorization failed"));
   await person.shot("refused");
-  assert.equal(await person.page.getByLabel("Access token").evaluate((element) => element === document.activeElement), true);
+  assert.equal(
+    await person.page.getByLabel("Access token").evaluate((element) => element === document.activeElement),
+    true,
+  );
   await person.press("Control+a");
   await person.type(TOKEN);
   await person.press("Enter");
@@ -115,14 +121,19 @@ test("Chinese by an input method, and emoji", async () => {
   const person = await enter();
   const method = await person.page.context().newCDPSession(person.page);
   await person.type("echo '");
-  await method.send("Input.imeSetComposition", { text: "zhongwen", selectionStart: 8, selectionEnd: 8 });
-  await method.send("Input.insertText", { text: "中文" });
-  await person.page.keyboard.insertText("😀é");
+  const compose = async (keys: string, text: string) => {
+    await method.send("Input.imeSetComposition", { text: keys, selectionStart: keys.length, selectionEnd: keys.length });
+    await method.send("Input.insertText", { text });
+  };
+  await compose("zhongwen", "中文");
+  // What is composed goes out a moment later, and must not be composed anew before.
+  await person.sees("中文");
+  await compose(":smile", "😀é");
   await person.type("' | tee /tmp/typed\n");
   await person.sees(/^中文 *😀é$/);
   assert.equal(docker("exec", box, "cat", "/tmp/typed"), "中文😀é");
   // Wide letters take two columns each, and so the cursor stands where the shell thinks.
-  await person.type("clear; printf '中文😀\\033[6n'; read -rsd R at; echo \" ${at#*;}\"\n");
+  await person.type("clear; printf '中文😀\\033[6n'; IFS=';' read -rsd R _ at; echo \" $at\"\n");
   await person.sees(/ 7$/);
   await person.leave();
 });
@@ -157,10 +168,14 @@ test("Ctrl-C ends yes at once", async () => {
 test("a megabyte is pasted whole, in brackets where the shell wants them", async () => {
   const person = await enter(box, {}, {});
   const text = Array.from({ length: 1 << 15 }, (_, line) => `line ${line} of a text é`.padEnd(31, ".")).join("\n");
-  const expected = createHash("md5").update(`\x1b[200~${text.replaceAll("\n", "\r")}\x1b[201~`).digest("hex");
+  const expected = createHash("md5")
+    .update(`\x1b[200~${text.replaceAll("\n", "\r")}\x1b[201~`)
+    .digest("hex");
   const length = Buffer.byteLength(text) + 12;
   assert.ok(length > 1 << 20);
-  await person.type(`stty raw -echo; printf '\\033[?2004h\\033]2;ready\\007'; head -c ${length} | md5sum >/tmp/pasted; `);
+  await person.type(
+    `stty raw -echo; printf '\\033[?2004h\\033]2;ready\\007'; head -c ${length} | md5sum >/tmp/pasted; `,
+  );
   await person.type("stty sane; printf '\\033[?2004l\\033]2;pasted\\007'\n");
   await eventually("the shell to be ready", async () => (await person.page.title()).startsWith("ready"));
   await person.page.evaluate((text) => navigator.clipboard.writeText(text), text);
@@ -197,7 +212,10 @@ test("a shell that ends says how, and Enter begins anew", async () => {
   await person.status("connected");
   await person.type("echo the second\n");
   await person.sees(/^the second$/);
-  assert.ok((await person.rows()).some((row) => row === "the first"), "what was there stays");
+  assert.ok(
+    (await person.rows()).some((row) => row === "the first"),
+    "what was there stays",
+  );
   await person.leave();
 });
 
@@ -277,7 +295,10 @@ test("what a container writes is followed, found and saved", async () => {
   await person.page.getByRole("button", { name: "following" }).waitFor();
   const [saved] = await Promise.all([person.page.waitForEvent("download"), person.choose("Save what was shown")]);
   const lines = readFileSync(await saved.path(), "utf8").split("\n");
-  assert.deepEqual(lines.slice(0, 300), Array.from({ length: 300 }, (_, at) => String(at + 1)));
+  assert.deepEqual(
+    lines.slice(0, 300),
+    Array.from({ length: 300 }, (_, at) => String(at + 1)),
+  );
   await person.leave();
 });
 
@@ -338,7 +359,10 @@ test("a phone has the keys that it lacks", async () => {
   await person.sees(/^typed once$/);
   await key("Up").tap();
   await person.press("Enter");
-  await eventually("the line from history", async () => (await person.rows()).filter((row) => row === "typed once").length === 1);
+  await eventually(
+    "the line from history",
+    async () => (await person.rows()).filter((row) => row === "typed once").length === 1,
+  );
   await person.type("clear; cat; echo ended by $?\n");
   await key("Control, for the next key").tap();
   assert.equal(await key("Control, for the next key").getAttribute("aria-pressed"), "true");

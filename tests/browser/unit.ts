@@ -12,14 +12,33 @@ import { fromLink, isWhole, NOTHING, toLink, toName } from "../../src/web/target
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 const bytes = (text: string) => new Uint8Array(Buffer.from(text.replaceAll(" ", ""), "hex"));
-const NOBODY = { token: "", app: "", proc: "", instance: "", container: "", isTerminal: false, columns: 0, rows: 0, windowBytes: 0 };
+const NOBODY = {
+  token: "",
+  app: "",
+  proc: "",
+  instance: "",
+  container: "",
+  isTerminal: false,
+  columns: 0,
+  rows: 0,
+  windowBytes: 0,
+};
 
 test("messages are those of proto/README.md", () => {
   assert.equal(hex(protocol.encodeInput(new TextEncoder().encode("ls\n"))), "12036c730a");
   assert.equal(hex(protocol.encodeSize(80, 24)), "0801120538302032 34".replace(" ", ""));
   assert.equal(hex(protocol.encodeMarked()), "0804");
   assert.equal(hex(protocol.encodeEcho(bytes("31"))), "0805120131");
-  const hello = { ...NOBODY, token: "t", container: "c", isTerminal: true, columns: 300, rows: 24, tail: 0, windowBytes: 1 };
+  const hello = {
+    ...NOBODY,
+    token: "t",
+    container: "c",
+    isTerminal: true,
+    columns: 300,
+    rows: 24,
+    tail: 0,
+    windowBytes: 1,
+  };
   const body = "0a0174 2a0163 3801 4001 620e787465726d2d323536636f6c6f72 68ac02 7018 7800 800101".replaceAll(" ", "");
   assert.equal(hex(protocol.encodeHello(hello)), `08021a${(body.length / 2).toString(16)}${body}`);
   assert.equal(hex(protocol.encodeHello(NOBODY)), "0802", "what is nought is left out");
@@ -32,10 +51,18 @@ test("what Entry says is understood, and what nobody understands is unknown", ()
   assert.deepEqual(protocol.decode(bytes("0805")), { type: "mark" });
   assert.deepEqual(protocol.decode(bytes("0806120131")), { type: "echo", content: bytes("31") });
   assert.deepEqual(protocol.decode(bytes("0804 2206 0a0131 120163")), { type: "opened", session: "1", container: "c" });
-  assert.deepEqual(protocol.decode(bytes("0802 12026869 1a05 0801 10ff01")), { type: "close", text: "hi", outcome: 1, exitStatus: 255 });
+  assert.deepEqual(protocol.decode(bytes("0802 12026869 1a05 0801 10ff01")), {
+    type: "close",
+    text: "hi",
+    outcome: 1,
+    exitStatus: 255,
+  });
   assert.deepEqual(protocol.decode(bytes("0863")), { type: "unknown" });
   // Fields of a later version are skipped, of every wire type.
-  assert.deepEqual(protocol.decode(bytes("f80701 f90700000000000000 00 fd0700000000 fa07016112 0161")), { type: "output", bytes: bytes("61") });
+  assert.deepEqual(protocol.decode(bytes("f80701 f90700000000000000 00 fd0700000000 fa07016112 0161")), {
+    type: "output",
+    bytes: bytes("61"),
+  });
   const whole = bytes("0804 2206 0a0131 120163");
   for (let length = 0; length < whole.length; length += 1) {
     // Cut anywhere, it is another message, or none; never an error.
@@ -73,14 +100,32 @@ test("links name targets", () => {
 test("what is remembered makes sense or is forgotten", () => {
   const usual = read(null);
   assert.deepEqual(usual, { theme: "system", fontSize: 14, screenReader: false, keys: undefined, recent: [] });
-  for (const odd of ["", "{", "[]", "null", "7", '{"theme":"pink","fontSize":"big","screenReader":1,"recent":[1,"x"]}']) {
+  for (const odd of [
+    "",
+    "{",
+    "[]",
+    "null",
+    "7",
+    '{"theme":"pink","fontSize":"big","screenReader":1,"recent":[1,"x"]}',
+  ]) {
     assert.deepEqual(read(odd), usual, odd);
   }
   assert.equal(read('{"fontSize":1000}').fontSize, 32);
-  assert.deepEqual(read('{"theme":"light","keys":true,"recent":["#/a/b"]}'), { ...usual, theme: "light", keys: true, recent: ["#/a/b"] });
+  assert.deepEqual(read('{"theme":"light","keys":true,"recent":["#/a/b"]}'), {
+    ...usual,
+    theme: "light",
+    keys: true,
+    recent: ["#/a/b"],
+  });
   const target = { ...NOTHING, app: "a", proc: "b" };
   assert.deepEqual(withRecent(["#/c", "#/a/b"], target), ["#/a/b", "#/c"]);
-  assert.equal(withRecent(Array.from("123456789", (name) => `#/${name}`), target).length, 8);
+  assert.equal(
+    withRecent(
+      Array.from("123456789", (name) => `#/${name}`),
+      target,
+    ).length,
+    8,
+  );
 });
 
 test("text is found over row ends and behind wide letters", () => {
@@ -111,7 +156,10 @@ test("text is found over row ends and behind wide letters", () => {
 });
 
 test("keys of the row say what a keyboard's would", () => {
-  assert.deepEqual(["ArrowUp", "Home", "Escape", "PageUp", "|"].map((key) => says(key, false)), ["\x1b[A", "\x1b[H", "\x1b", "\x1b[5~", "|"]);
+  assert.deepEqual(
+    ["ArrowUp", "Home", "Escape", "PageUp", "|"].map((key) => says(key, false)),
+    ["\x1b[A", "\x1b[H", "\x1b", "\x1b[5~", "|"],
+  );
   assert.equal(says("ArrowUp", true), "\x1bOA");
 });
 
@@ -129,8 +177,17 @@ function linked(isThere = true) {
   const states: State[] = [];
   const sent: string[] = [];
   const shown: (() => void)[] = [];
-  const socket = { readyState: 1, closed: 0, send: (data: Uint8Array) => sent.push(hex(data)), close: () => (socket.closed += 1) };
-  const handlers = socket as unknown as { onopen(): void; onmessage(event: object): void; onclose(event: object): void };
+  const socket = {
+    readyState: 1,
+    closed: 0,
+    send: (data: Uint8Array) => sent.push(hex(data)),
+    close: () => (socket.closed += 1),
+  };
+  const handlers = socket as unknown as {
+    onopen(): void;
+    onmessage(event: object): void;
+    onclose(event: object): void;
+  };
   const clock = { now: 0, tick: () => {} };
   const around: Surroundings = {
     connect: () => socket as unknown as WebSocket,
@@ -155,7 +212,18 @@ function linked(isThere = true) {
     }
   };
   const hear = (message: string) => handlers.onmessage({ data: bytes(message).buffer });
-  return { link, states, sent, shown, socket, clock, pass, hear, open: () => handlers.onopen(), cut: () => handlers.onclose({ reason: "" }) };
+  return {
+    link,
+    states,
+    sent,
+    shown,
+    socket,
+    clock,
+    pass,
+    hear,
+    open: () => handlers.onopen(),
+    cut: () => handlers.onclose({ reason: "" }),
+  };
 }
 
 const OPENED = "0804 2206 0a0131 120163";
@@ -213,7 +281,10 @@ test("an end is told once, and a cut is none", async () => {
   cut.hear(OPENED);
   cut.cut();
   assert.equal(cut.states.at(-1)?.name, "lost");
-  for (const [isThere, words] of [[true, "is there"], [false, "cannot be reached"]] as const) {
+  for (const [isThere, words] of [
+    [true, "is there"],
+    [false, "cannot be reached"],
+  ] as const) {
     const refused = linked(isThere);
     refused.cut();
     await Promise.resolve();
@@ -229,5 +300,8 @@ test("input goes in messages that Entry takes", () => {
   hear(OPENED);
   sent.length = 0;
   link.type(new Uint8Array(150_000));
-  assert.deepEqual(sent.map((message) => message.length / 2), [65536, 65536, 18928].map((length) => length + 4));
+  assert.deepEqual(
+    sent.map((message) => message.length / 2),
+    [65536, 65536, 18928].map((length) => length + 4),
+  );
 });
