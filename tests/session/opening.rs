@@ -39,7 +39,7 @@ fn what_is_no_upgrade_gets_an_answer_in_plain_http() {
         ("GET /api/ping HTTP/1.1\r\nHost: h\r\n\r\n", 200, "pong"),
         ("HEAD /api/ping HTTP/1.1\r\n\r\n", 200, ""),
         ("POST /api/ping HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "GET"),
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 404, "/enter"),
+        ("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404, "/enter"),
         ("GET /enter HTTP/1.1\r\nHost: h\r\n\r\n", 426, "Upgrade: websocket"),
         ("POST /enter HTTP/1.1\r\nHost: h\r\n\r\n", 405, "GET"),
         (&other_page, 403, "another origin"),
