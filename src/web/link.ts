@@ -121,8 +121,9 @@ export class Link {
         return this.#listener.whenShown(() => this.#send(encodeMarked()));
       case "opened":
         this.#become({ name: "connected", roundTripMs: undefined });
-        this.#listener.opened(message.container);
-        return this.#echo();
+        // At first the page has a lot to draw, which would be measured along with the way.
+        this.#echoAt = this.#heardAt - ECHO_MS + TICK_MS / 2;
+        return this.#listener.opened(message.container);
       case "echo":
         return this.#echoed(message.content);
       case "close":

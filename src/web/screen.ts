@@ -12,7 +12,7 @@ import { dark, light } from "./themes.ts";
 
 const FONTS =
   'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono", monospace';
-const SCROLLBACK_LINES = { terminal: 10_000, follow: 100_000 };
+const SCROLLBACK_LINES = { terminal: 10_000, follow: 30_000 };
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 const isWindows = navigator.platform.startsWith("Win");
 
@@ -150,6 +150,7 @@ export class Screen {
   /** By the graphics card, where there is one that the browser lets us have and as long as it lasts. */
   #drawFast(): void {
     this.element.dataset.renderer = "dom";
+    if (!hasGraphicsCard()) return;
     try {
       const webgl = new WebglAddon();
       webgl.onContextLoss(() => {
@@ -217,4 +218,13 @@ export class Screen {
       window.open(uri, "_blank", "noopener,noreferrer");
     }
   }
+}
+
+/** Where the processor plays the card, WebGL is slower than doing without it. */
+function hasGraphicsCard(): boolean {
+  const context = h("canvas").getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  const names = context?.getExtension("WEBGL_debug_renderer_info");
+  const card = names ? String(context?.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return context !== null && !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(card);
 }

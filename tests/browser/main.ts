@@ -122,7 +122,11 @@ test("Chinese by an input method, and emoji", async () => {
   const method = await person.page.context().newCDPSession(person.page);
   await person.type("echo '");
   const compose = async (keys: string, text: string) => {
-    await method.send("Input.imeSetComposition", { text: keys, selectionStart: keys.length, selectionEnd: keys.length });
+    await method.send("Input.imeSetComposition", {
+      text: keys,
+      selectionStart: keys.length,
+      selectionEnd: keys.length,
+    });
     await method.send("Input.insertText", { text });
   };
   await compose("zhongwen", "中文");
@@ -133,7 +137,7 @@ test("Chinese by an input method, and emoji", async () => {
   await person.sees(/^中文 *😀é$/);
   assert.equal(docker("exec", box, "cat", "/tmp/typed"), "中文😀é");
   // Wide letters take two columns each, and so the cursor stands where the shell thinks.
-  await person.type("clear; printf '中文😀\\033[6n'; IFS=';' read -rsd R _ at; echo \" $at\"\n");
+  await person.type("clear; printf '\\u4e2d\\u6587\\U1f600\\033[6n'; IFS=';' read -rsd R _ at; echo \" $at\"\n");
   await person.sees(/ 7$/);
   await person.leave();
 });
@@ -306,11 +310,6 @@ test("tabs, by the keyboard alone", async () => {
   const person = await enter();
   await person.type("clear; echo in the first\n");
   await person.sees(/^in the first$/);
-  await person.choose("New tab");
-  await person.page.getByRole("button", { name: "Container by name" }).press("Enter");
-  await person.type(`${box}\n`);
-  // The same target is gone to, not entered twice.
-  await person.sees(/^in the first$/);
   const second = container("second");
   await person.choose("New tab");
   await person.page.getByRole("button", { name: "Container by name" }).press("Enter");
@@ -372,5 +371,34 @@ test("a phone has the keys that it lacks", async () => {
   const width = await person.page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 390, `nothing stands out: ${width}`);
   await person.shot("phone");
+  await person.leave();
+});
+
+test("it is drawn by the graphics card as long as that lasts, and goes on without", async () => {
+  const person = await enter();
+  const renderer = () => person.page.locator(".screen").getAttribute("data-renderer");
+  assert.equal(await renderer(), "dom", "here is no graphics card");
+  await person.page.addInitScript(() => {
+    // As if there were one: what draws does not say that it is none.
+    const { getParameter } = WebGL2RenderingContext.prototype;
+    const UNMASKED_RENDERER = 37446;
+    WebGL2RenderingContext.prototype.getParameter = function (name: number) {
+      return name === UNMASKED_RENDERER ? "a card" : getParameter.call(this, name);
+    };
+  });
+  person.page.on("dialog", (dialog) => void dialog.accept());
+  await person.page.reload();
+  await person.prompt();
+  assert.equal(await renderer(), "webgl");
+  await person.type("clear; echo drawn\n");
+  await person.sees(/^drawn$/);
+  await person.page.evaluate(() => {
+    for (const canvas of document.querySelectorAll<HTMLCanvasElement>(".screen canvas")) {
+      canvas.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+    }
+  });
+  await eventually("the other way to draw", async () => (await renderer()) === "dom");
+  await person.type("echo and still drawn\n");
+  await person.sees(/^and still drawn$/);
   await person.leave();
 });

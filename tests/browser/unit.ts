@@ -229,11 +229,12 @@ function linked(isThere = true) {
 const OPENED = "0804 2206 0a0131 120163";
 
 test("a link says hello, measures the way, and marks only what has been shown", () => {
-  const { states, sent, shown, clock, hear, open } = linked();
+  const { states, sent, shown, clock, pass, hear, open } = linked();
   open();
   hear(OPENED);
+  pass(1);
   assert.deepEqual(sent, ["0802", "0805120131"]);
-  clock.now = 12;
+  clock.now += 12;
   hear("0806120131");
   assert.deepEqual(states, [
     { name: "connected", roundTripMs: undefined },
@@ -249,8 +250,8 @@ test("silence is told, and then it is death", () => {
   const { states, pass, hear, open, socket } = linked();
   open();
   hear(OPENED);
-  pass(5);
-  assert.deepEqual(states.at(-1), { name: "silent", seconds: 5 });
+  pass(6);
+  assert.deepEqual(states.at(-1), { name: "silent", seconds: 6 });
   hear("0803");
   assert.equal(states.at(-1)?.name, "connected");
   pass(26);
