@@ -184,6 +184,8 @@ pub const DESCRIPTORS_PER_LOOP: usize = 4 + 4 * CALL_CONNECTIONS_MAX;
 pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 /// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
 pub const CROWD_SESSIONS_MIN: usize = 512;
+/// So much of a loop's empty buffers is worth a call to give it back to the kernel.
+pub const FREED_BYTES_MIN: usize = 128 * 1024;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
@@ -193,6 +195,10 @@ pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
 /// PINGs are due at multiples of this, so that one waking of the loop serves several: a waking costs as much as some
 /// ten sends. The interval is a multiple of it, and so is it of the wheel's tick: nobody is pinged late for it.
 pub const PING_SLOT_MILLISECONDS: u64 = 80;
+
+/// How much earlier a PING may be sent: a turn of the loop in which nothing is due takes along one that soon is. So they
+/// go one by one between the keystrokes of a busy loop, which else would wait behind a slot's worth of them.
+pub const PING_EARLY_MILLISECONDS: u64 = PING_SLOT_MILLISECONDS / 2;
 
 /// When the first PING of a session is due that was upgraded at `now`: 5 to 10 s later, spread, so that clients that
 /// came together are not pinged together.

@@ -262,6 +262,7 @@ impl Gateway {
 
     /// One turn; whether it was the last.
     fn turn(&mut self, events: &Events) -> bool {
+        let quiet = events.is_empty() && self.ready.is_empty();
         for event in events {
             self.deliver(event);
         }
@@ -274,6 +275,9 @@ impl Gateway {
         self.connect_waiting();
         self.peers.timer(&mut self.pool, self.now);
         self.wheel.advance(self.now, &mut self.fired);
+        if self.fired.is_empty() {
+            self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+        }
         for _ in 0..config::TIMERS_PER_TURN {
             let Some(index) = self.fired.pop() else { break };
             // Whoever took the slot meanwhile is asked early, which does no harm.
@@ -295,7 +299,7 @@ impl Gateway {
         for key in std::mem::take(&mut self.dying) {
             self.free(key);
         }
-        self.return_memory();
+        self.return_memory(quiet);
         if self.engines.wants_room() {
             self.forget_engines();
         }
@@ -690,12 +694,17 @@ impl Gateway {
 
     /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
     /// allocator has to look through all that it has.
-    fn return_memory(&mut self) {
+    fn return_memory(&mut self, quiet: bool) {
         let here = self.entries.len();
         self.sessions_peak = self.sessions_peak.max(here);
-        if self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2 {
+        let crowd_left =
+            self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2;
+        if crowd_left {
             self.sessions_peak = here;
-            self.pool.clear();
+        }
+        // Where only the time wakes the loop, no flood is under way that would need the empty buffers again.
+        let freed = if quiet || crowd_left { self.pool.clear() } else { 0 };
+        if crowd_left || freed >= config::FREED_BYTES_MIN {
             sys::return_freed_memory();
         }
     }

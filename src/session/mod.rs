@@ -381,10 +381,10 @@ impl Session {
 
     /// Time has passed; does what is due.
     pub fn timer(&mut self, cx: &mut Context<'_>) {
-        if cx.now >= self.next_ping {
+        if cx.now + config::PING_EARLY_MILLISECONDS >= self.next_ping {
             // From when it was due, and not from now, so that a little lateness does not add up; after a long sleep of the
             // machine there is one PING and no pile of them.
-            let intervals = (cx.now - self.next_ping) / config::PING_INTERVAL_MILLISECONDS + 1;
+            let intervals = cx.now.saturating_sub(self.next_ping) / config::PING_INTERVAL_MILLISECONDS + 1;
             self.next_ping += intervals * config::PING_INTERVAL_MILLISECONDS;
             self.ping(cx);
         }

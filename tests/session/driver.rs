@@ -389,6 +389,11 @@ impl Visit {
         self.wall = wall + milliseconds / 1000;
     }
 
+    /// The loop has time for it, whether anything is due or not.
+    pub(crate) fn timer(&mut self) {
+        self.step(|session, cx, _| session.timer(cx));
+    }
+
     pub(crate) fn reply(&mut self, call: Call, status: u16, body: &Value) {
         let text = format!("{body}\n");
         let bytes = response(status, &text);

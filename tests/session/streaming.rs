@@ -291,6 +291,23 @@ fn pings_come_every_ten_seconds_from_the_upgrade_on() {
 }
 
 #[test]
+fn a_ping_may_be_a_little_early_and_none_is_for_it() {
+    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, terminal());
+    let first = config::first_ping_at(visit.now, 7) - visit.now;
+    visit.wait(first - config::PING_EARLY_MILLISECONDS - 1);
+    visit.timer();
+    assert_eq!(visit.heard(), []);
+    visit.wait(1);
+    visit.timer();
+    assert_eq!(visit.heard(), [Heard::Ping]);
+    visit.timer();
+    visit.wait(config::PING_EARLY_MILLISECONDS + 9_999);
+    assert_eq!(visit.heard(), [], "the next is due when it would have been");
+    visit.wait(1);
+    assert_eq!(visit.heard(), [Heard::Ping]);
+}
+
+#[test]
 fn a_session_that_opens_slowly_is_pinged_too() {
     let mut visit = Visit::new(Speaks::V1);
     visit.upgrade("/enter", "");

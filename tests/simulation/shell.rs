@@ -220,6 +220,9 @@ impl Shell {
 
         self.connect_waiting(outside);
         self.wheel.advance(self.now, &mut self.fired);
+        if self.fired.is_empty() {
+            self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+        }
         for _ in 0..config::TIMERS_PER_TURN {
             let Some(index) = self.fired.pop() else { break };
             if let Some(key) = self.entries.key_at(index) {
