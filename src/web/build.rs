@@ -22,7 +22,8 @@ fn main() -> Fallible<()> {
     println!("cargo::rerun-if-env-changed=ENTRY_WEB_REQUIRED");
     for entry in fs::read_dir(SOURCE)? {
         let path = entry?.path();
-        if path.is_file() && path.extension().is_none_or(|extension| extension != "rs" && extension != "png") {
+        if path.is_file() && path.extension().is_none_or(|extension| extension != "rs" && extension != "png")
+        {
             println!("cargo::rerun-if-changed={}", path.display());
         }
     }

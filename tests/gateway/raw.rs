@@ -168,23 +168,6 @@ impl Raw {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Has the kernel hold no more than a little of what comes.
-    pub(crate) fn shrink_receiving(&self) {
-        let size: libc::c_int = 2048;
-        let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
-        // SAFETY: the option's value is an int of the size that is given, and lives through the call.
-        let result = unsafe {
-            libc::setsockopt(
-                self.stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVBUF,
-                (&raw const size).cast(),
-                length,
-            )
-        };
-        assert_eq!(result, 0);
-    }
-
     /// Ends the connection with a RST.
     pub(crate) fn reset(self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };

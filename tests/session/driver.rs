@@ -367,6 +367,11 @@ impl Visit {
         self.step(|session, cx, _| session.rules_changed(cx));
     }
 
+    /// The client's socket has taken everything.
+    pub(crate) fn client_took_all(&mut self) {
+        self.step(|session, cx, _| session.client_took_all(cx));
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.step(|session, cx, _| session.shut_down(cx));
     }

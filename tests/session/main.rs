@@ -9,5 +9,6 @@ mod ending;
 mod guarding;
 mod opening;
 mod pace;
+mod page;
 mod reaping;
 mod streaming;
