@@ -189,6 +189,14 @@ pub const FREED_BYTES_MIN: usize = 128 * 1024;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
+/// How long open sessions may go on once the gateway is asked to go down, unless its operator says otherwise. Docker kills
+/// what has not ended 10 s after it asked (`docker stop`), and CLOSE, its answer and the reaping need some 3 s of them.
+pub const DRAIN_SECONDS: u32 = 5;
+/// How often a loop without anything to do looks whether the other loops' sessions are over, while all wait for that.
+pub const DRAIN_LOOK_MILLISECONDS: u64 = 100;
+/// How long before its end a session is told of it; half of its time where that is less.
+pub const NOTICE_SECONDS_MAX: u32 = 60;
+
 /// LAIN's keep-alive.
 pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
 
@@ -331,6 +339,12 @@ pub struct Settings {
     pub attach_tail_lines: u32,
     /// How long a container may stay paused under a session in which something is typed.
     pub paused_milliseconds_max: u64,
+    /// How long nobody may type in a session in which somebody could; as long as one likes, unless the operator says so.
+    pub idle_seconds_max: Option<u32>,
+    /// How long a session may last.
+    pub lasts_seconds_max: Option<u32>,
+    /// How long open sessions may go on once the gateway is asked to go down.
+    pub drain_seconds: u32,
     /// What is ended of what sessions leave.
     pub reap: ReapMode,
     /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
@@ -354,6 +368,9 @@ impl Default for Settings {
             allow_container: ContainerRule::default(),
             attach_tail_lines: 100,
             paused_milliseconds_max: 60_000,
+            idle_seconds_max: None,
+            lasts_seconds_max: None,
+            drain_seconds: DRAIN_SECONDS,
             reap: ReapMode::default(),
             guard: true,
         }

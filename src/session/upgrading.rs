@@ -116,7 +116,7 @@ impl Session {
             }
         };
         let head_only = parsed.method == "HEAD";
-        match route(&parsed, &cx.settings.front) {
+        match route(&parsed, &cx.settings.front, cx.crowd.is_draining()) {
             Route::Page(file) => {
                 file.write_head(&mut cx.to_client.bytes);
                 self.give(cx, if head_only { &[] } else { file.body });
@@ -253,21 +253,15 @@ const TOKEN_IN_QUERY: [&str; 6] =
 const NOTHING: Route<'static> = Route::Answer {
     status: 404,
     headers: &[],
-    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach and /api/ping.\n",
+    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /api/ping, /livez and /readyz.\n",
 };
 
-fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
+fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Route<'a> {
     let base = front.base_path.as_str();
     let action = match head.path().strip_prefix(base).unwrap_or("nowhere") {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
-        "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
-            return Route::Answer { status: 200, headers: &[], text: "pong\n" };
-        }
-        "/api/ping" => {
-            let headers: &[_] = &[("Allow", "GET, HEAD")];
-            return Route::Answer { status: 405, headers, text: "Use GET.\n" };
-        }
+        path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
         path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
     let upgrade = match check_upgrade(head) {
@@ -307,6 +301,20 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
         (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+/// What balancers and whoever looks after the process ask: whether it lives, and whether it takes new sessions.
+fn health(path: &str, method: &str, is_draining: bool) -> Route<'static> {
+    if !matches!(method, "GET" | "HEAD") {
+        return Route::Answer { status: 405, headers: &[("Allow", "GET, HEAD")], text: "Use GET.\n" };
+    }
+    let (status, text) = match path {
+        "/readyz" if is_draining => (503, "draining\n"),
+        "/readyz" => (200, "ready\n"),
+        "/livez" => (200, "alive\n"),
+        _ => (200, "pong\n"),
+    };
+    Route::Answer { status, headers: &[], text }
 }
 
 /// The value of a cookie (RFC 6265, 5.4), if it has one.

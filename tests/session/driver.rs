@@ -367,6 +367,10 @@ impl Visit {
         self.step(|session, cx, _| session.rules_changed(cx));
     }
 
+    pub(crate) fn drain(&mut self, seconds: u32) {
+        self.step(|session, cx, _| session.drain(cx, seconds));
+    }
+
     /// The client's socket has taken everything.
     pub(crate) fn client_took_all(&mut self) {
         self.step(|session, cx, _| session.client_took_all(cx));
