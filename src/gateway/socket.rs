@@ -424,7 +424,7 @@ mod tests {
         leg.mind_resting_peer();
         assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
 
-        let lane = Lane { ranges: Vec::new(), bytes: vec![0; 65536] };
+        let lane = Lane { bytes: vec![0; 65536], ..Lane::default() };
         let mut sent = 0;
         while leg.backlog_bytes() == 0 {
             leg.send(&mut pool, &[], &lane).unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
 mod access;
+mod admin;
 mod attach;
 mod balancer;
 #[path = "../common/certificates.rs"]

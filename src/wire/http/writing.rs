@@ -40,7 +40,18 @@ pub fn write_request(
 /// Appends a whole response of plain text, after which the connection is to be closed. The reason phrase
 /// follows from `status`.
 pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &str) {
-    write_response_head(out, status, headers, "text/plain; charset=utf-8", body.len());
+    write_content(out, status, headers, "text/plain; charset=utf-8", body);
+}
+
+/// The same with content of another type.
+pub fn write_content(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: &[(&str, &str)],
+    content_type: &str,
+    body: &str,
+) {
+    write_response_head(out, status, headers, content_type, body.len());
     out.extend_from_slice(body.as_bytes());
 }
 
