@@ -9,5 +9,7 @@ mod ending;
 mod guarding;
 mod lasting;
 mod opening;
+mod pace;
+mod page;
 mod reaping;
 mod streaming;
