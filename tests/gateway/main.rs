@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
 mod access;
+mod alike;
 mod attach;
 mod balancer;
 #[path = "../common/certificates.rs"]
@@ -12,6 +13,7 @@ mod check;
 mod client;
 mod codecs;
 mod crowd;
+mod cuts;
 mod demo;
 mod drain;
 mod endings;
