@@ -44,6 +44,7 @@ fn main() {
         demo: false,
         tls: Default::default(),
         limits: WantedLimits::default(),
+        watch: Default::default(),
         access: vec![Spec::Anonymous],
         settings: Settings {
             peers: Peers::one(Address::Unix(socket.clone())),

@@ -4,6 +4,7 @@
 //!
 //! | layer | what it is | may not know |
 //! |---|---|---|
+//! | [`admin`] | what operators see of it, and may do | – |
 //! | [`gateway`] | the loop: sockets, the clock, buffers | – |
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`access`] | who may enter? | the same, and sessions |
@@ -12,11 +13,12 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`),
-//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`outcome`], [`sys`] (the only unsafe
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`),
+//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
 //! code).
 
 pub mod access;
+pub mod admin;
 pub mod check;
 pub mod client;
 pub mod config;
@@ -26,6 +28,7 @@ pub mod engine;
 pub mod gateway;
 pub mod locate;
 pub mod logging;
+pub mod metrics;
 pub mod outcome;
 pub mod serve;
 pub mod service;
@@ -33,4 +36,5 @@ pub mod session;
 pub mod sys;
 pub mod tls;
 pub mod token;
+pub mod top;
 pub mod wire;

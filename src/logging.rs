@@ -98,7 +98,7 @@ pub(crate) fn utc_day(seconds: u64) -> String {
 }
 
 /// RFC 3339, from seconds since 1970 (days to civil date over 400-year eras that begin in March).
-fn utc(seconds: u64, milliseconds: u32) -> String {
+pub(crate) fn utc(seconds: u64, milliseconds: u32) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -129,6 +129,11 @@ pub enum Outcome {
         /// Which, and what to do.
         detail: String,
     },
+    /// An operator ended the session.
+    EndedByOperator {
+        /// What he says to the person.
+        reason: String,
+    },
     /// Nothing was typed for so long.
     Idle {
         /// How long that may be.
@@ -155,6 +160,36 @@ impl fmt::Display for Seconds {
         }
     }
 }
+
+/// The labels of all outcomes by their number; empty where no outcome has that number.
+pub const LABELS: [&str; 26] = [
+    "",
+    "exited",
+    "could_not_start",
+    "container_not_found",
+    "container_not_running",
+    "container_stopped",
+    "container_removed",
+    "container_paused",
+    "engine_unavailable",
+    "engine_lost",
+    "client_left",
+    "client_vanished",
+    "timed_out",
+    "protocol_error",
+    "bad_request",
+    "refused",
+    "drained",
+    "bug",
+    "access_unavailable",
+    "access_ended",
+    "locate_unavailable",
+    "over_limit",
+    "idle",
+    "time_over",
+    "",
+    "ended_by_operator",
+];
 
 /// The colour that LAIN's texts have always had.
 const GREEN: &str = "\x1b[32m";
@@ -188,36 +223,13 @@ impl Outcome {
             Outcome::OverLimit { .. } => 21,
             Outcome::Idle { .. } => 22,
             Outcome::TimeOver { .. } => 23,
+            Outcome::EndedByOperator { .. } => 25,
         }
     }
 
     /// A short name for logs and metrics; one of a fixed set.
     pub fn label(&self) -> &'static str {
-        match self {
-            Outcome::Exited { .. } => "exited",
-            Outcome::CouldNotStart { .. } => "could_not_start",
-            Outcome::ContainerNotFound { .. } => "container_not_found",
-            Outcome::ContainerNotRunning { .. } => "container_not_running",
-            Outcome::ContainerStopped { .. } => "container_stopped",
-            Outcome::ContainerRemoved => "container_removed",
-            Outcome::ContainerPaused => "container_paused",
-            Outcome::EngineUnavailable { .. } => "engine_unavailable",
-            Outcome::EngineLost { .. } => "engine_lost",
-            Outcome::ClientLeft => "client_left",
-            Outcome::ClientVanished => "client_vanished",
-            Outcome::TimedOut { .. } => "timed_out",
-            Outcome::ProtocolError { .. } => "protocol_error",
-            Outcome::BadRequest { .. } => "bad_request",
-            Outcome::Refused { .. } => "refused",
-            Outcome::Drained => "drained",
-            Outcome::Bug => "bug",
-            Outcome::AccessUnavailable { .. } => "access_unavailable",
-            Outcome::AccessEnded { .. } => "access_ended",
-            Outcome::LocateUnavailable { .. } => "locate_unavailable",
-            Outcome::OverLimit { .. } => "over_limit",
-            Outcome::Idle { .. } => "idle",
-            Outcome::TimeOver { .. } => "time_over",
-        }
+        usize::try_from(self.number()).ok().and_then(|number| LABELS.get(number)).unwrap_or(&"")
     }
 
     /// The code of the WebSocket close frame (RFC 6455, 7.4): registered ones where their meaning fits, else the
@@ -245,6 +257,7 @@ impl Outcome {
             Outcome::AccessEnded { .. } => 4403,
             Outcome::Idle { .. } => 4440,
             Outcome::TimeOver { .. } => 4441,
+            Outcome::EndedByOperator { .. } => 4430,
         }
     }
 
@@ -280,7 +293,8 @@ impl Outcome {
             | Outcome::LocateUnavailable { .. }
             | Outcome::OverLimit { .. }
             | Outcome::Idle { .. }
-            | Outcome::TimeOver { .. } => 125,
+            | Outcome::TimeOver { .. }
+            | Outcome::EndedByOperator { .. } => 125,
         }
     }
 
@@ -312,7 +326,8 @@ impl Outcome {
             | Outcome::Bug
             | Outcome::AccessEnded { .. }
             | Outcome::Idle { .. }
-            | Outcome::TimeOver { .. } => format!("{RED}>>> {self}{PLAIN}"),
+            | Outcome::TimeOver { .. }
+            | Outcome::EndedByOperator { .. } => format!("{RED}>>> {self}{PLAIN}"),
         }
     }
 
@@ -371,6 +386,7 @@ impl fmt::Display for Outcome {
             Outcome::TimeOver { seconds } => {
                 write!(f, "The session's time is over: it may last {}.", Seconds(*seconds))
             }
+            Outcome::EndedByOperator { reason } => write!(f, "The operator ended this session: {reason}"),
         }
     }
 }
@@ -435,6 +451,7 @@ mod tests {
             Outcome::Bug,
             Outcome::AccessUnavailable { detail: String::new() },
             Outcome::AccessEnded { detail: String::new() },
+            Outcome::EndedByOperator { reason: String::new() },
         ];
         assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
         assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);

@@ -1,5 +1,6 @@
 //! `entry serve`: a gateway until a signal ends it.
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
@@ -39,8 +40,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     status
 }
 
+/// Reads anew what may have changed.
+fn reload(server: &Server, admin: Option<&Admin>) -> io::Result<()> {
+    if let Some(admin) = admin {
+        admin.reload();
+    }
+    server.reload()
+}
+
 /// Until the last session has ended, the time for that is over, or a signal says not to wait.
-fn drain(server: &Server, signals: &mut Signals, seconds: u32) -> io::Result<()> {
+fn drain(server: &Server, admin: Option<&Admin>, signals: &mut Signals, seconds: u32) -> io::Result<()> {
     let sessions = server.crowd().sessions();
     log::info!("signal {SIGTERM}: no new sessions; {sessions} may go on for {seconds} s");
     server.drain()?;
@@ -50,7 +59,7 @@ fn drain(server: &Server, signals: &mut Signals, seconds: u32) -> io::Result<()>
                 log::info!("signal {signal}: every session gets its CLOSE now");
                 return Ok(());
             }
-            server.reload()?;
+            reload(server, admin)?;
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
@@ -67,15 +76,17 @@ fn serve(config: &Config) -> io::Result<()> {
         config.settings.peers.engines = Peers::one(engine).engines;
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
+    let admin = admin::bind(&config)?;
     let server = Server::start(&config).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
+    let admin = admin.map(|bound| bound.answer(server.insight())).transpose()?;
     sys::forget_start();
     for signal in signals.forever() {
         match signal {
-            SIGHUP => server.reload()?,
+            SIGHUP => reload(&server, admin.as_ref())?,
             SIGTERM => {
-                drain(&server, &mut signals, config.settings.drain_seconds)?;
+                drain(&server, admin.as_ref(), &mut signals, config.settings.drain_seconds)?;
                 break;
             }
             _ => {
@@ -85,6 +96,8 @@ fn serve(config: &Config) -> io::Result<()> {
         }
     }
     server.stop()?;
+    // Until now it has told how the end goes on.
+    drop(admin);
     drop(demo);
     log::info!("all sessions have ended");
     Ok(())

@@ -20,6 +20,21 @@ apt_need() {
   fi
 }
 
+# promtool: prints the path of Prometheus's own checker, out of Debian's package, which is not installed: it would start a
+# server.
+promtool() {
+  local place=${XDG_CACHE_HOME:-$HOME/.cache}/entry-promtool
+  (
+    mkdir -p "$place"
+    flock 9
+    [[ -x $place/usr/bin/promtool ]] && exit
+    cd "$place"
+    apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq >&2 && apt-get download -qq prometheus >&2; }
+    dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+  ) 9>"$place.lock" || die "cannot get Debian's package prometheus"
+  echo "$place/usr/bin/promtool"
+}
+
 # static_entry: builds the static binary that the image has, and prints its path.
 static_entry() {
   local target

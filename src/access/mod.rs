@@ -120,6 +120,13 @@ pub struct Question {
     pub address: IpAddr,
 }
 
+impl Question {
+    /// What the token is called in records; none where none came.
+    pub fn token_id(&self) -> Option<tokens::TokenId> {
+        self.token.hash().map(|hash| tokens::TokenId::of(&hash))
+    }
+}
+
 /// The command may hold secrets too.
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,6 +31,24 @@ pub const USER_BYTES_MAX: usize = 128;
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
 
+/// What a token is called in records: the first bytes of its SHA-256, by which nobody finds the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenId(pub [u8; 6]);
+
+impl TokenId {
+    /// That of the token with this hash.
+    pub fn of(hash: &TokenHash) -> TokenId {
+        let [a, b, c, d, e, f, ..] = *hash;
+        TokenId([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {

@@ -20,7 +20,7 @@ mod options;
 mod output;
 mod session;
 mod signals;
-mod terminal;
+pub(crate) mod terminal;
 mod text;
 
 pub use arguments::{ATTACH_HELP, ENTER_HELP, Parsed, parse};

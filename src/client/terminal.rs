@@ -25,11 +25,11 @@ fn restore() {
 
 /// The terminal on stdin, raw for as long as this lives.
 #[derive(Debug)]
-pub(super) struct RawTerminal(());
+pub(crate) struct RawTerminal(());
 
 impl RawTerminal {
     /// Makes the terminal raw.
-    pub(super) fn enter() -> io::Result<RawTerminal> {
+    pub(crate) fn enter() -> io::Result<RawTerminal> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let report = panic::take_hook();

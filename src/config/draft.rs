@@ -4,13 +4,14 @@
 use super::front::Access;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles, WantedLimits,
+    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
+    WantedLimits, Watch,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// What the rows have taken note of.
@@ -38,6 +39,7 @@ pub(super) struct Draft {
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
     pub(super) limits: WantedLimits,
+    pub(super) watch: Watch,
 }
 
 /// An engine, or the engines of nodes.
@@ -165,10 +167,23 @@ impl Draft {
             },
             demo: self.demo,
             limits: self.limits,
+            watch: watch(self.watch)?,
             access,
             tls,
             settings,
         })
+    }
+}
+
+/// Figures and sessions are told to whoever has the token; without one, to whoever is on this machine.
+fn watch(watch: Watch) -> Result<Watch, String> {
+    match (watch.admin, &watch.admin_token) {
+        (Some(address), None) if !address.ip().is_loopback() => Err(format!(
+            "--admin-listen {address} needs --admin-token-file FILE: whoever reaches it could see who is in which container, \
+             and end sessions"
+        )),
+        (None, Some(_)) => Err("--admin-token-file goes with --admin-listen".to_owned()),
+        (Some(_), _) | (None, None) => Ok(watch),
     }
 }
 
@@ -229,6 +244,15 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 
 fn address(url: &str) -> Result<Address, String> {
     Address::parse(url).map_err(|error| format!("is an engine's address, and {url} is none: {error}"))
+}
+
+/// Where operators are answered: on this machine, unless an address says otherwise.
+pub(super) fn admin_listen(text: &str) -> Result<SocketAddr, String> {
+    let on_loopback = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = text.replace("localhost:", "127.0.0.1:");
+    on_loopback.or_else(|_| address.parse()).map_err(|_| {
+        format!("takes a PORT of this machine, or ADDRESS:PORT like 127.0.0.1:8023, not {text:?}")
+    })
 }
 
 /// `URL` or `NAME=URL`; a path may hold a =, a name is a word.

@@ -26,6 +26,7 @@ use crate::service::Service;
 use crate::wire::forwarded::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 // What a client may take: time.
 
@@ -160,6 +161,20 @@ pub const HEADROOM_BYTES: usize = 32;
 pub const TURN_BYTES: usize = 4 * READ_BYTES;
 /// Timers that one turn serves: a keystroke waits for so many PINGs at most.
 pub const TIMERS_PER_TURN: usize = 4;
+/// Slots that one turn looks through for an operator who asks who is there.
+pub const LISTED_PER_TURN: u32 = 64;
+/// How often engines that were away are asked whether they are back, where an operator may want to know.
+pub const ENGINE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A loop whose turn takes longer stands still.
+pub const LOOP_STILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long an operator may take for his request, and for taking the answer.
+pub const ADMIN_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long his end of the connection is waited for.
+pub const ADMIN_LINGER: Duration = Duration::from_secs(1);
+/// How many operators are answered at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// How long accepting them rests when descriptors have run out.
+pub const ADMIN_REST: Duration = Duration::from_millis(200);
 /// Connections that one turn accepts.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when descriptors have run out.
@@ -227,6 +242,11 @@ impl ContainerRule {
     /// Patterns of names, in which `*` stands for anything.
     pub fn new(patterns: Vec<String>) -> Self {
         ContainerRule { patterns }
+    }
+
+    /// The patterns.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     /// Somebody may ask at all.
@@ -397,6 +417,22 @@ pub struct WantedLimits {
     pub buffer_mib: Option<u32>,
 }
 
+/// How operators watch the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Watch {
+    /// Where they are answered.
+    pub admin: Option<SocketAddr>,
+    /// The file of the token that they bring.
+    pub admin_token: Option<PathBuf>,
+}
+
+impl Watch {
+    /// Somebody may ask who is there.
+    pub fn is_on(&self) -> bool {
+        self.admin.is_some()
+    }
+}
+
 /// What `entry serve` goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -410,6 +446,8 @@ pub struct Config {
     pub tls: TlsFiles,
     /// How many may be in, and what may be held for them.
     pub limits: WantedLimits,
+    /// How it is watched.
+    pub watch: Watch,
     /// Who may enter: rules in their order.
     pub access: Vec<Spec>,
     /// What sessions go by.

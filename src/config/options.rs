@@ -2,7 +2,7 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, container_pattern, engine, labels, locate, number, on_or_off, path, reap,
+    Draft, EngineWish, admin_listen, container_pattern, engine, labels, locate, number, on_or_off, path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};
@@ -316,6 +316,26 @@ const ROWS: &[Row] = &[
         "what may be held for all who do not take it; with less left, less is read at once  [64]",
         |draft, text| {
             draft.limits.buffer_mib = Some(number(text, 1, 1_048_576)?);
+            Ok(())
+        },
+    ),
+    row(
+        "admin-listen",
+        One("[ADDR:]PORT"),
+        "answer operators there: figures, health, who is in; on this machine, unless an address says\n\
+         otherwise; port 0 takes a free one  [nowhere]",
+        |draft, text| {
+            draft.watch.admin = Some(admin_listen(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "admin-token-file",
+        One("FILE"),
+        "answer only operators who bring the token in FILE; an address of others than this machine\n\
+         needs it  [whoever is on this machine]",
+        |draft, text| {
+            draft.watch.admin_token = Some(path(text)?);
             Ok(())
         },
     ),

@@ -4,7 +4,7 @@
 use super::{DemoEngine, DemoOptions};
 use crate::access::Spec;
 use crate::client::{self, Gateway, Options, Target};
-use crate::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits};
+use crate::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits, Watch};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::outcome::Action;
@@ -97,6 +97,7 @@ fn serve(engine: &DemoEngine) -> io::Result<Server> {
         workers: 1,
         demo: true,
         tls: TlsFiles::default(),
+        watch: Watch::default(),
         access: vec![Spec::Anonymous],
         settings: Settings {
             peers: Peers::one(Address::parse(&engine.url()).map_err(io::Error::other)?),

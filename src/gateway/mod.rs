@@ -7,8 +7,11 @@ pub mod buffers;
 mod bug;
 pub mod certificates;
 mod counters;
+pub mod desk;
+mod dossier;
 mod endpoint;
 mod guards;
+mod insight;
 mod listener;
 mod peers;
 pub mod probe;
@@ -19,21 +22,27 @@ pub mod socket;
 pub mod timer;
 mod upstream;
 
-pub use counters::Counters;
+pub use counters::{Counters, Pulse};
+pub use dossier::Asked;
+pub use insight::Insight;
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
 use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines};
+use crate::metrics::add_alone;
 use crate::session::{
     Call, CallError, Context, Effect, Event as Told, Lane, Millis, Post, Reap, Session, SessionId,
+    Whereabouts,
 };
 use crate::sys;
 use crate::tls;
 use crate::wire::http::Reply;
 use buffers::Pool;
 use certificates::Own;
+use desk::{Listing, Order, Row};
+use dossier::Dossier;
 use guards::Guards;
 use listener::Listener;
 use mio::{Events, Poll, Token};
@@ -47,6 +56,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
 
@@ -91,6 +101,11 @@ struct Entry {
     armed: Millis,
     /// Its place among all sessions.
     place: Place,
+    /// What its process was sent to read, and what it has said, in bytes.
+    input_bytes: u64,
+    output_bytes: u64,
+    /// What was asked for, where somebody may ask for that.
+    dossier: Option<Dossier>,
     /// What was last known to be held for it, in bytes.
     held_bytes: u32,
     /// It is on the list of those that have something to do.
@@ -105,6 +120,9 @@ impl Entry {
             engine: None,
             armed: Millis::MAX,
             place: Place::default(),
+            input_bytes: 0,
+            output_bytes: 0,
+            dossier: None,
             held_bytes: 0,
             queued: false,
         }
@@ -159,6 +177,8 @@ enum Input {
     /// It may go on for so many seconds.
     Drain(u32),
     ShutDown,
+    /// An operator ends it, and says why.
+    EndedByOperator(String),
     /// A session that this guard is to know of, and one that it may forget.
     Guards(u64),
     GuardsNoMore(u64),
@@ -188,6 +208,14 @@ struct Gateway {
     /// The wall clock of this turn.
     wall: UnixSeconds,
     counters: Arc<Counters>,
+    /// This loop's own figures.
+    pulse: Arc<Pulse>,
+    /// Somebody may ask who is there.
+    is_watched: bool,
+    orders: Receiver<Order>,
+    /// The waker has called since orders were last looked for.
+    called: bool,
+    listings: Vec<Listing>,
     boot: u64,
     /// The number of the next session; loops take every n-th, so that numbers are unique in the process.
     next_number: u64,
@@ -223,18 +251,23 @@ impl Gateway {
     fn run(&mut self) -> io::Result<()> {
         bug::watch();
         let mut events = Events::with_capacity(config::EVENTS_PER_POLL);
+        let mut rests_from = self.began.elapsed();
         loop {
-            if let Err(error) = self.poll.poll(&mut events, self.patience()) {
+            if let Err(error) = self.poll.poll(&mut events, self.patience(rests_from)) {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
                 }
                 return Err(error);
             }
-            self.now = self.clock();
+            let woke = self.began.elapsed();
+            self.pulse.turn_begins(woke);
+            self.now = milliseconds(woke);
             self.wall = wall_clock();
             if self.turn(&events) {
                 return Ok(());
             }
+            rests_from = self.began.elapsed();
+            self.pulse.turn_ends(rests_from.saturating_sub(woke));
             if !self.fired.is_empty() {
                 // Sending PINGs to many takes a while, and whoever waits for this processor is moving a keystroke.
                 std::thread::yield_now();
@@ -242,13 +275,9 @@ impl Gateway {
         }
     }
 
-    fn clock(&self) -> Millis {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX)
-    }
-
-    /// How long the poll may sleep.
-    fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.fired.is_empty() {
+    /// How long the poll may sleep, from now on.
+    fn patience(&self, now: Duration) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.fired.is_empty() || !self.listings.is_empty() {
             return Some(Duration::ZERO);
         }
         // Another loop's sessions end without a word to this one.
@@ -257,7 +286,7 @@ impl Gateway {
         let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at, look];
         let due = due.into_iter().flatten().min()?;
         // Poll rounds up, so it does not return a little early to find nothing due.
-        Some(Duration::from_millis(due.saturating_sub(self.clock())))
+        Some(Duration::from_millis(due.saturating_sub(milliseconds(now))))
     }
 
     /// One turn; whether it was the last.
@@ -298,6 +327,12 @@ impl Gateway {
         if (drained || self.stopping.load(Ordering::Relaxed)) && self.stop_at.is_none() {
             self.begin_stopping();
         }
+        if self.called {
+            self.take_orders();
+        }
+        if !self.listings.is_empty() {
+            self.list_some();
+        }
         self.settle();
 
         for key in std::mem::take(&mut self.dying) {
@@ -332,8 +367,7 @@ impl Gateway {
                 peers.event((peer, place as usize), event, pool, buffer, self.now);
             }
             KIND_OWN if token == LISTENER => self.listener.readable = true,
-            // The waker only ends the sleep.
-            KIND_OWN => {}
+            KIND_OWN => self.called = true,
             kind => {
                 let key = key_of(token);
                 let Some(entry) = self.entries.get_mut(key) else { return };
@@ -435,7 +469,7 @@ impl Gateway {
         if let Input::Timer = input {
             [&mut entry.client, &mut entry.engine].into_iter().flatten().for_each(Leg::mind_resting_peer);
         }
-        let client_backlog = entry.client_backlog();
+        let (client_backlog, engine_backlog) = (entry.client_backlog(), entry.engine_backlog());
         let mut cx = Context {
             now: self.now,
             crowd: &self.crowd,
@@ -466,6 +500,7 @@ impl Gateway {
             Input::RulesChanged => session.rules_changed(&mut cx),
             Input::Drain(seconds) => session.drain(&mut cx, seconds),
             Input::ShutDown => session.shut_down(&mut cx),
+            Input::EndedByOperator(reason) => session.end_by_operator(&mut cx, reason),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
         }));
@@ -476,11 +511,18 @@ impl Gateway {
             session.fail(&mut cx);
         }
 
+        let (input, output) = (to_engine.content_bytes, to_client.content_bytes);
+        entry.input_bytes += input as u64;
+        entry.output_bytes += output as u64;
+        self.pulse.moved(input, output);
         if !to_client.is_empty() {
             if let Some(leg) = &mut entry.client
                 && leg.send(pool, buffer, to_client).is_err()
             {
                 self.tasks.push_back(Task::ClientBroken(key));
+            }
+            if client_backlog == 0 && entry.client_backlog() > 0 {
+                add_alone(&self.pulse.client_stalls, 1);
             }
             to_client.clear();
         }
@@ -488,6 +530,9 @@ impl Gateway {
             if let Some(leg) = &mut entry.engine {
                 // A process that reads no more may still speak: its end shows when it is read.
                 let _ = leg.send(pool, buffer, to_engine);
+            }
+            if engine_backlog == 0 && entry.engine_backlog() > 0 {
+                add_alone(&self.pulse.engine_stalls, 1);
             }
             to_engine.clear();
         }
@@ -519,6 +564,7 @@ impl Gateway {
                 return;
             }
             for (key, call, reply) in finished {
+                self.counters.count_call(call, &reply);
                 self.step(key, Input::Reply(call, reply));
             }
         }
@@ -574,10 +620,7 @@ impl Gateway {
                 }
             }
             Effect::Relieved(post) => self.guards.relieve(&post, key),
-            Effect::Tell(told) => {
-                let id = entry.session.id();
-                self.tell(id, &told);
-            }
+            Effect::Tell(told) => self.tell(key, &told),
         }
     }
 
@@ -616,6 +659,7 @@ impl Gateway {
         let Some(link) = self.peers.engine(engine, &self.engines) else { return };
         match link.endpoint.connect(self.poll.registry(), token_of(key, KIND_ENGINE)) {
             Ok(leg) => {
+                Counters::count(&self.counters.connects);
                 let connected = !leg.connecting;
                 entry.engine = Some(leg);
                 if connected {
@@ -634,6 +678,8 @@ impl Gateway {
         let Some(engine) = entry.session.opens_at() else { return };
         let Some(link) = self.peers.engine(engine, &self.engines) else { return };
         let why = format!("{} cannot be reached: {error}.", link.endpoint.address());
+        Counters::count(&self.counters.connects_failed);
+        self.counters.note_away(self.engines.name(engine), &why);
         if !std::mem::replace(&mut link.trouble, true) {
             log::warn!("the engine at {why} Sessions are answered so until it is back");
         }
@@ -648,9 +694,18 @@ impl Gateway {
         self.step(key, Input::EngineClosed);
     }
 
-    fn tell(&mut self, id: SessionId, told: &Told) {
+    fn tell(&mut self, key: Key, told: &Told) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let id = entry.session.id();
         match told {
-            Told::Opened { container, engine, after } => {
+            Told::Asked(wish) => {
+                if self.is_watched {
+                    entry.dossier = Some(Dossier::new(wish));
+                }
+            }
+            Told::Opened { container, engine, stages } => {
+                self.counters.count_opened(stages);
+                self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
                     && std::mem::take(&mut link.trouble)
                 {
@@ -658,7 +713,7 @@ impl Gateway {
                 }
                 let name = self.engines.name(*engine);
                 let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
-                log::info!("session {id}: opened in container {container}{of} after {after} ms");
+                log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
             }
             Told::Admitted { user, address } => {
                 Counters::count(&self.counters.access_allowed);
@@ -668,7 +723,7 @@ impl Gateway {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!("session {id}: closed, {why}");
             }
-            Told::Ended { outcome } => {
+            Told::Ended { outcome, was: _ } => {
                 self.counters.count_outcome(outcome);
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
@@ -722,6 +777,7 @@ impl Gateway {
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
             let Some((stream, peer)) = self.listener.accept(self.now) else { return };
+            Counters::count(&self.counters.connections);
             let id = self.next_id();
             let key = self.entries.insert(Entry::new(Session::new(id, self.now, peer.ip())));
             match self.client_leg(stream, peer.ip(), key) {
@@ -757,6 +813,65 @@ impl Gateway {
         }
     }
 
+    /// Somebody who is no session asks for something.
+    fn take_orders(&mut self) {
+        self.called = false;
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::List(listing) => self.listings.push(listing),
+                Order::End { number, reason, tell } => {
+                    let found = self
+                        .entries
+                        .key_of(|entry| entry.session.id().number == number && entry.session.goes_on());
+                    if let Some(key) = found {
+                        self.step(key, Input::EndedByOperator(reason));
+                    }
+                    // Whoever asked may have stopped waiting.
+                    let _ = tell.send(found.is_some());
+                }
+            }
+        }
+    }
+
+    /// Goes on with what was asked, for a handful of sessions.
+    fn list_some(&mut self) {
+        let Some(mut listing) = self.listings.pop() else { return };
+        let end = listing.slot.saturating_add(config::LISTED_PER_TURN);
+        let mut rows = Vec::new();
+        while listing.slot < end && (listing.slot as usize) < self.entries.slots() {
+            let row = self.entries.key_at(listing.slot).and_then(|key| self.row(key));
+            rows.extend(row.filter(|row| listing.filter.admits(row)));
+            listing.slot += 1;
+        }
+        let is_over = (listing.slot as usize) >= self.entries.slots();
+        let is_awaited = rows.is_empty() || listing.rows.send(rows).is_ok();
+        if !is_over && is_awaited {
+            self.listings.push(listing);
+        }
+    }
+
+    /// A session as operators see it, if it is one that a person can be in, or has left something.
+    fn row(&mut self, key: Key) -> Option<Row> {
+        let entry = self.entries.get_mut(key)?;
+        let Whereabouts { state, user, address, container, engine, since } = entry.session.whereabouts()?;
+        let ago = |since: Millis| Duration::from_millis(self.now.saturating_sub(since));
+        let id = entry.session.id();
+        Some(Row {
+            number: id.number,
+            id: id.to_string(),
+            state,
+            asked: entry.dossier.as_ref().map(Dossier::open),
+            user,
+            address,
+            container,
+            engine: engine.map(|engine| self.engines.name(engine).to_string()).unwrap_or_default(),
+            since: since.and_then(|since| SystemTime::now().checked_sub(ago(since))),
+            input_bytes: entry.input_bytes,
+            output_bytes: entry.output_bytes,
+            held_bytes: u64::from(entry.held_bytes),
+        })
+    }
+
     /// The operator has had the rules read anew: they hold for open sessions too.
     fn take_rules(&mut self) {
         self.rules_version = self.shared_rules.version();
@@ -790,6 +905,11 @@ impl Gateway {
     }
 }
 
+/// Whole milliseconds.
+fn milliseconds(time: Duration) -> Millis {
+    u64::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}
+
 fn tell_reap(id: SessionId, reap: &Reap) {
     match reap {
         Reap::Tried | Reap::Done { processes: 0, unseen: false } => {}
@@ -815,8 +935,8 @@ mod tests {
 
     #[test]
     fn a_session_is_one_small_slot() {
-        // 248 bytes with two sockets of 8; with debug assertions mio's are bigger.
+        // 280 bytes with two sockets of 8; with debug assertions mio's are bigger.
         let sockets = 2 * size_of::<Socket>();
-        assert!(size_of::<Entry>() - sockets <= 248 - 16, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() - sockets <= 280 - 16, "{}", size_of::<Entry>());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::buffers::Pool;
 use super::certificates::{Connectors, Own};
+use super::desk::{Desk, Line};
 use super::endpoint::Resolver;
 use super::guards::Guards;
 use super::listener::Listener;
@@ -9,7 +10,7 @@ use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::{Counters, Gateway, LISTENER, Lane, WAKER, call_token, probe, wall_clock};
+use super::{Counters, Gateway, Insight, LISTENER, Lane, Pulse, WAKER, call_token, probe, wall_clock};
 use crate::access::jwt;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
@@ -19,10 +20,12 @@ use mio::{Poll, Waker};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How many descriptors this process may have; raised as far as it can be.
 fn descriptors() -> io::Result<usize> {
@@ -75,13 +78,11 @@ fn limits(config: &Config, descriptors: usize) -> io::Result<Limits> {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    crowd: Arc<Crowd>,
     rules: Arc<SharedRules>,
-    counters: Arc<Counters>,
-    wakers: Vec<Waker>,
+    wakers: Vec<Arc<Waker>>,
     loops: Vec<JoinHandle<io::Result<()>>>,
     own: Option<Own>,
+    insight: Arc<Insight>,
 }
 
 impl Server {
@@ -102,25 +103,23 @@ impl Server {
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
-        let mut server = Server {
-            address: config.listen,
-            stopping: Arc::new(AtomicBool::new(false)),
-            crowd,
-            rules: rules.clone(),
-            counters: Arc::default(),
-            wakers: Vec::new(),
-            loops: Vec::new(),
-            own: own.clone(),
-        };
         let began = Instant::now();
+        let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
+        let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
+        let (mut address, mut wakers) = (config.listen, Vec::new());
         for number in 0..config.workers {
             // The first one may be given a free port, which the others share.
-            let socket = sys::listen_shared(server.address, config::LISTEN_BACKLOG)?;
-            server.address = socket.local_addr()?;
+            let socket = sys::listen_shared(address, config::LISTEN_BACKLOG)?;
+            address = socket.local_addr()?;
             let poll = Poll::new()?;
-            server.wakers.push(Waker::new(poll.registry(), WAKER)?);
-            let listener = Listener::new(poll.registry(), socket, LISTENER, server.crowd.clone())?;
-            let mut gateway = Gateway {
+            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+            wakers.push(waker.clone());
+            let (orders, ordered) = channel();
+            lines.push(Line { orders, waker });
+            let pulse: Arc<Pulse> = Arc::default();
+            pulses.push(pulse.clone());
+            let listener = Listener::new(poll.registry(), socket, LISTENER, crowd.clone())?;
+            gateways.push(Gateway {
                 listener,
                 own: own.clone(),
                 poll,
@@ -132,7 +131,12 @@ impl Server {
                 shared_rules: rules.clone(),
                 keys: jwt::Fetched::default(),
                 wall: wall_clock(),
-                counters: server.counters.clone(),
+                counters: counters.clone(),
+                pulse,
+                is_watched: config.watch.is_on(),
+                orders: ordered,
+                called: false,
+                listings: Vec::new(),
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
@@ -151,21 +155,42 @@ impl Server {
                 ready: Vec::new(),
                 dying: Vec::new(),
                 fired: Vec::new(),
-                crowd: server.crowd.clone(),
+                crowd: crowd.clone(),
                 sessions_peak: 0,
-                stopping: server.stopping.clone(),
+                stopping: stopping.clone(),
                 drain_until: None,
                 stop_at: None,
-            };
+            });
+        }
+        let insight = Arc::new(Insight {
+            crowd,
+            counters,
+            pulses,
+            desk: Desk::new(boot, lines),
+            started: SystemTime::now(),
+            began,
+            stopping,
+            loops_ended: Arc::default(),
+        });
+        let mut server = Server { address, insight: insight.clone(), rules, wakers, loops: Vec::new(), own };
+        for (number, mut gateway) in gateways.into_iter().enumerate() {
+            let ended = insight.loops_ended.clone();
             let thread = std::thread::Builder::new().name(format!("loop-{number}"));
-            server.loops.push(thread.spawn(move || gateway.run())?);
+            server.loops.push(thread.spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| gateway.run()));
+                ended.fetch_add(1, Ordering::Relaxed);
+                result.unwrap_or_else(|_| {
+                    Err(io::Error::other(format!("a loop has ended: {}", super::bug::take())))
+                })
+            })?);
         }
         log::info!("listening on {}", server.address);
         let engines = config.settings.peers.engines.clone();
+        let (watched, seen) = (config.watch.is_on(), Arc::downgrade(&insight));
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
-            for NamedEngine { name, address: engine } in engines {
-                match probe::ask(&engine, connectors.of_engine(&name)) {
+            for NamedEngine { name, address: engine } in &engines {
+                match probe::ask(engine, connectors.of_engine(name)) {
                     Ok(dialect) => {
                         let kind = if dialect.podman { "Podman" } else { "Docker" };
                         log::info!("the engine at {engine} is {kind}, API {}", dialect.version);
@@ -174,6 +199,23 @@ impl Server {
                         log::warn!(
                             "the engine at {engine} is away ({why}); sessions are answered so until it is back"
                         );
+                        if let Some(insight) = seen.upgrade() {
+                            insight.counters.note_away(name, &format!("{engine}: {why}"));
+                        }
+                    }
+                }
+            }
+            // An operator who asks hears whether engines that were away are so still, though nobody enters meanwhile.
+            if !watched {
+                return;
+            }
+            loop {
+                std::thread::sleep(config::ENGINE_LOOK_INTERVAL);
+                let Some(insight) = seen.upgrade().filter(|insight| !insight.is_stopping()) else { return };
+                let away = insight.counters.engines_away();
+                for NamedEngine { name, address } in engines.iter().filter(|engine| away.contains_key(&engine.name)) {
+                    if probe::ask(address, connectors.of_engine(name)).is_ok() {
+                        insight.counters.note_back(name);
                     }
                 }
             }
@@ -183,7 +225,7 @@ impl Server {
 
     /// Who is in, what is held for them, and who was not let in.
     pub fn crowd(&self) -> &Crowd {
-        &self.crowd
+        &self.insight.crowd
     }
 
     /// Where it listens; the port is the true one.
@@ -193,7 +235,12 @@ impl Server {
 
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.insight.counters
+    }
+
+    /// What others may see of it, also after it has ended.
+    pub fn insight(&self) -> Arc<Insight> {
+        self.insight.clone()
     }
 
     /// Reads the files of the access rules anew, which hold for open sessions too, and the gateway's own certificate and
@@ -208,7 +255,7 @@ impl Server {
             Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
         }
         self.rules.reload();
-        self.wakers.iter().try_for_each(Waker::wake)
+        self.wakers.iter().try_for_each(|waker| waker.wake())
     }
 
     /// Takes no new sessions from now on; those that are may go on for [`config::Settings::drain_seconds`], and are told.
@@ -217,8 +264,8 @@ impl Server {
     /// # Errors
     /// A loop cannot be woken.
     pub fn drain(&self) -> io::Result<()> {
-        self.crowd.drain();
-        self.wakers.iter().try_for_each(Waker::wake)
+        self.insight.crowd.drain();
+        self.wakers.iter().try_for_each(|waker| waker.wake())
     }
 
     /// All loops have ended, as they do after a [`Server::drain`]; [`Server::stop`] returns at once then.
@@ -231,7 +278,7 @@ impl Server {
     /// # Errors
     /// A loop had failed.
     pub fn stop(mut self) -> io::Result<()> {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.insight.stopping.store(true, Ordering::Relaxed);
         for waker in &self.wakers {
             waker.wake()?;
         }

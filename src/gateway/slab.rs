@@ -95,10 +95,22 @@ impl<T> Slab<T> {
         }
     }
 
+    /// How many slots there are: every index is below it.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The key of whatever is in a slot now.
     pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.entry.as_ref().map(|_| Key { index, generation: slot.generation })
+    }
+
+    /// The key of the first entry that is so.
+    pub fn key_of(&self, is: impl Fn(&T) -> bool) -> Option<Key> {
+        let found = |slot: &&Slot<T>| slot.entry.as_ref().is_some_and(&is);
+        let (index, slot) = (0..).zip(&self.slots).find(|(_, slot)| found(slot))?;
+        Some(Key { index, generation: slot.generation })
     }
 
     /// The keys of all entries, by slot.

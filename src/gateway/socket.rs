@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
 
         // The kernel has taken all, and waits for room at the peer.
-        let few = Lane { ranges: Vec::new(), bytes: vec![0; 1024] };
+        let few = Lane { bytes: vec![0; 1024], ..Lane::default() };
         let mut sent = 0;
         while sys::unsent_bytes(watched.as_fd()).unwrap() == 0 {
             leg.send(&mut pool, &[], &few).unwrap();
@@ -437,7 +437,7 @@ mod tests {
         leg.mind_resting_peer();
         assert_eq!(limit(), 0);
 
-        let lane = Lane { ranges: Vec::new(), bytes: vec![0; 65536] };
+        let lane = Lane { bytes: vec![0; 65536], ..Lane::default() };
         while leg.backlog_bytes() == 0 {
             leg.send(&mut pool, &[], &lane).unwrap();
             sent += lane.bytes.len();

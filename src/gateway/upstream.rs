@@ -162,7 +162,7 @@ impl Upstream {
             let method = if waiting.request.starts_with(b"GET ") { "GET" } else { "POST" };
             let body_bytes_max = self.manners.body_bytes_max;
             let reader = ReplyReader::new(method, Expect::Whole, config::HEAD_BYTES_MAX, body_bytes_max);
-            let lane = Lane { ranges: Vec::new(), bytes: waiting.request.clone() };
+            let lane = Lane { bytes: waiting.request.clone(), ..Lane::default() };
             connection.heard = false;
             connection.current = Some((waiting, reader));
             // A broken connection shows when it is read.

@@ -262,6 +262,7 @@ impl Session {
     /// The session ends: CLOSE, a close frame, and the end of what it would leave behind.
     pub(super) fn end(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         let starting = matches!(self.state, State::Opening(_));
+        let was = Box::new(self.whereabouts().unwrap_or_default());
         let stay = match std::mem::replace(&mut self.state, State::Gone) {
             State::Opening(state) => {
                 cx.effects.push(Effect::CloseEngine);
@@ -310,7 +311,7 @@ impl Session {
                 unguard(cx, &stay, starting);
             }
         }
-        cx.effects.push(Effect::Tell(Event::Ended { outcome }));
+        cx.effects.push(Effect::Tell(Event::Ended { outcome, was }));
     }
 
     fn send_close(&mut self, cx: &mut Context<'_>, outcome: &Outcome) {
@@ -412,6 +413,7 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::LocateUnavailable { .. }
         | Outcome::OverLimit { .. }
         | Outcome::Idle { .. }
-        | Outcome::TimeOver { .. } => true,
+        | Outcome::TimeOver { .. }
+        | Outcome::EndedByOperator { .. } => true,
     }
 }

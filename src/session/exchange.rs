@@ -1,6 +1,6 @@
 //! What goes between a session and whoever drives it: names, lanes for its output, calls, effects, and what is told.
 
-use super::{Millis, Post};
+use super::{Millis, Post, Stages, Whereabouts, Wish};
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::Settings;
 use crate::crowd::{Crowd, Place};
@@ -33,6 +33,8 @@ pub struct Lane {
     pub ranges: Vec<Range<usize>>,
     /// What had to be built beside it.
     pub bytes: Vec<u8>,
+    /// How much of all this the process has said, or is to read: without frames and messages around it.
+    pub content_bytes: usize,
 }
 
 impl Lane {
@@ -67,6 +69,7 @@ impl Lane {
     pub fn clear(&mut self) {
         self.ranges.clear();
         self.bytes.clear();
+        self.content_bytes = 0;
     }
 }
 
@@ -132,6 +135,8 @@ pub enum Effect {
 /// What is worth a line in the log. Holds nothing that was typed and no token.
 #[derive(Debug)]
 pub enum Event {
+    /// Somebody has said what he wants; nothing is decided yet.
+    Asked(Box<Wish>),
     /// Somebody is let in.
     Admitted {
         /// Who, by the rules.
@@ -147,13 +152,15 @@ pub enum Event {
         container: String,
         /// Whose container it is.
         engine: EngineId,
-        /// From the accepted upgrade, in milliseconds.
-        after: Millis,
+        /// How long it took since the client has said what it wants.
+        stages: Stages,
     },
     /// The session ended.
     Ended {
         /// How.
         outcome: Outcome,
+        /// Where it was.
+        was: Box<Whereabouts>,
     },
     /// There can be no guard in a container, though sessions are open there.
     Unguarded {

@@ -26,6 +26,7 @@ mod rights;
 mod starting;
 mod streaming;
 mod upgrading;
+mod whereabouts;
 
 use crate::config;
 use crate::crowd::Full;
@@ -47,6 +48,7 @@ use rights::Rights;
 use std::ops::Range;
 use streaming::Streaming;
 use upgrading::{Greeting, Upgrading};
+pub use whereabouts::{Stages, Whereabouts, Wish};
 
 /// Milliseconds on the driver's monotonic clock.
 pub type Millis = u64;
@@ -426,6 +428,21 @@ impl Session {
         }
     }
 
+    /// An operator ends the session, with a word to the person.
+    pub fn end_by_operator(&mut self, cx: &mut Context<'_>, reason: String) {
+        if self.goes_on() {
+            self.end(cx, Outcome::EndedByOperator { reason });
+        }
+    }
+
+    /// It is one that a person is in, and that has not had its outcome.
+    pub fn goes_on(&self) -> bool {
+        match &self.state {
+            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => true,
+            State::Upgrading(_) | State::Closing(_) | State::Guarding(_) | State::Gone => false,
+        }
+    }
+
     /// The driver caught a panic in this session: it ends with the word that Entry has a bug.
     pub fn fail(&mut self, cx: &mut Context<'_>) {
         let tellable = self.next_ping != Millis::MAX;
@@ -434,11 +451,12 @@ impl Session {
             return self.end(cx, Outcome::Bug);
         }
         let has_ended = matches!(self.state, State::Closing(_) | State::Gone);
+        let was = Box::new(self.whereabouts().unwrap_or_default());
         self.state = State::Gone;
         cx.effects.push(Effect::CloseClient);
         let trouble = "a bug met it while it was closing".to_owned();
         match has_ended {
-            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug })),
+            false => cx.effects.push(Effect::Tell(Event::Ended { outcome: Outcome::Bug, was })),
             // Its outcome stands.
             true if self.reaping.is_some() => self.end_reaping(cx, Reap::GivenUp(trouble)),
             true => cx.effects.push(Effect::Tell(Event::Reap(Reap::GivenUp(trouble)))),

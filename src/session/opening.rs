@@ -5,7 +5,7 @@
 //! nothing waits for anybody else's call. What is done once the container is known is in `starting`.
 
 use super::rights::{self, Rights};
-use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, Stages, State, Stay, Wish};
 use crate::access::{Inquiry, Question};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
@@ -32,6 +32,9 @@ pub(super) struct Opening {
     pub(super) address: IpAddr,
     /// What they answered.
     pub(super) rights: Option<Rights>,
+    /// When they did, and when the container was known and its engine connected.
+    pub(super) admitted_at: Millis,
+    pub(super) located_at: Millis,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
     /// The newest size that the client told.
@@ -142,6 +145,14 @@ impl Opening {
         self.engine
     }
 
+    pub(super) fn stages(&self, now: Millis) -> Stages {
+        Stages {
+            access: self.admitted_at - self.began,
+            locate: self.located_at.saturating_sub(self.admitted_at),
+            start: now - self.located_at,
+        }
+    }
+
     /// The engine may come back as another.
     pub(super) fn forget_dialect(&self, engines: &mut Engines) {
         if let Some(engine) = self.engine {
@@ -188,6 +199,7 @@ impl Session {
             _ => None,
         };
         let question = rights::question(self.action, &mut hello, &target, address);
+        cx.effects.push(Effect::Tell(Event::Asked(Box::new(Wish::of(&question)))));
         self.inbound.allow_stream_messages();
         self.state = State::Opening(Box::new(Opening {
             began: cx.now,
@@ -198,6 +210,8 @@ impl Session {
             question: Some(question),
             address,
             rights: None,
+            admitted_at: cx.now,
+            located_at: cx.now,
             granted_names: None,
             size,
             started_with: None,

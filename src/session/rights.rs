@@ -77,6 +77,10 @@ impl Rights {
     fn again(&mut self) -> Option<&mut Again> {
         self.terms.as_mut()?.again.as_mut()
     }
+
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
 }
 
 impl Session {
@@ -166,6 +170,7 @@ impl Session {
         cx.effects
             .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: state.address }));
         state.rights = Some(rights);
+        state.admitted_at = cx.now;
         state.granted_names = grant.names;
         state.hello.user = grant.run_as.unwrap_or(std::mem::take(&mut state.hello.user));
         state.hello.workdir = grant.workdir.unwrap_or(std::mem::take(&mut state.hello.workdir));

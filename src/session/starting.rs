@@ -2,7 +2,7 @@
 
 use super::opening::{Opening, Stage, seconds};
 use super::streaming::Streaming;
-use super::{Call, Context, Effect, Event, Millis, Session, SessionId, State, Stay, send};
+use super::{Call, Context, Effect, Event, Millis, Session, SessionId, Stages, State, Stay, send};
 use crate::access::grants;
 use crate::config;
 use crate::engine::{Dialect, ExecId, ExecSpec, reply, request};
@@ -16,6 +16,7 @@ impl Session {
         let name_matters = state.is_asked_by_name()
             && !(cx.settings.allow_container.permits_all() && state.granted_names.is_none());
         state.container = container;
+        state.located_at = cx.now;
         if self.action == Action::Attach || name_matters {
             let request = request::inspect_container(&dialect, &state.container);
             self.ask(cx, Stage::Inspecting, "GET", Expect::Whole, request);
@@ -91,12 +92,12 @@ impl Session {
     pub(super) fn started(&mut self, cx: &mut Context<'_>, exec: ExecId) {
         let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         state.stage = Stage::Starting(exec);
-        let (began, size, started_with, resizing) =
-            (state.began, state.size, state.started_with, state.resizing);
+        let stages = state.stages(cx.now);
+        let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
         let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, began, &stay);
+        self.tell_opened(cx, stages, &stay);
         if cx.settings.guards() {
             // What is over soon needs none, and a prompt comes before it.
             let after = match stay.tty {
@@ -126,6 +127,7 @@ impl Session {
         framing: BodyFraming,
     ) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
+        let stages = state.stages(cx.now);
         let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
         else {
             return;
@@ -143,13 +145,13 @@ impl Session {
             shell: false,
             rights,
         };
-        self.tell_opened(cx, began, &stay);
+        self.tell_opened(cx, stages, &stay);
         self.state = State::Streaming(Streaming::attach(stay, framing));
     }
 
-    fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
+    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay) {
         let (container, engine) = (stay.container.to_string(), stay.engine);
-        cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
+        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages }));
         if self.codec == Codec::V1 {
             let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
             let response = ResponseMessage {

@@ -152,6 +152,7 @@ impl Streaming {
     fn release_early_input(&mut self, cx: &mut Context<'_>) {
         if let Some(early) = self.early.take() {
             cx.to_engine.bytes.extend_from_slice(&early.bytes);
+            cx.to_engine.content_bytes += early.bytes.len();
             if early.ended {
                 self.send_end(cx);
             }
@@ -169,7 +170,10 @@ impl Streaming {
             self.typed = Typed::Unanswered;
             match &mut self.early {
                 Some(early) => early.bytes.extend_from_slice(content),
-                None => cx.to_engine.bytes.extend_from_slice(content),
+                None => {
+                    cx.to_engine.bytes.extend_from_slice(content);
+                    cx.to_engine.content_bytes += content.len();
+                }
             }
         }
     }
@@ -419,10 +423,12 @@ impl Session {
                         early.bytes.extend_from_slice(content);
                     } else if self.codec == Codec::Json {
                         cx.to_engine.bytes.extend_from_slice(content);
+                        cx.to_engine.content_bytes += content.len();
                     } else {
                         // The content goes out from where it lies in the frame.
                         let start = range.start + (content.as_ptr().addr() - message.as_ptr().addr());
                         cx.to_engine.push(buffer, start..start + content.len());
+                        cx.to_engine.content_bytes += content.len();
                     }
                 }
                 None

@@ -58,6 +58,13 @@ pub(super) struct Greeting {
     visitor: Box<Visitor>,
 }
 
+impl Greeting {
+    /// Where the client is.
+    pub(super) fn address(&self) -> IpAddr {
+        self.visitor.address
+    }
+}
+
 /// What the upgrade request told of who comes.
 #[derive(Debug)]
 struct Visitor {
@@ -338,14 +345,7 @@ fn comes_from_here(head: &RequestHead<'_>, front: &Front) -> bool {
     if !front.loopback_pages_only {
         return is_this_host;
     }
-    let name = match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    let loopback = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<core::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    loopback && is_this_host
+    http::names_loopback(authority) && is_this_host
 }
 
 #[cfg(test)]

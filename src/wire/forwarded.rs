@@ -6,6 +6,7 @@
 
 use super::http::Headers;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::fmt;
 
 /// Addresses with the same beginning, written `ADDRESS/BITS`, or one address alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,15 @@ impl Network {
 
     fn mask(&self) -> u128 {
         u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0)
+    }
+}
+
+/// As [`Network::parse`] reads it.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = IpAddr::V6(self.address.into()).to_canonical();
+        let outer = if address.is_ipv4() && self.bits >= 96 { 96 } else { 0 };
+        write!(f, "{address}/{}", self.bits - outer)
     }
 }
 

@@ -14,7 +14,7 @@ mod writing;
 
 pub use body::{BodyDecoder, BodyFraming, BodyStep, response_framing};
 pub use reply::{Expect, Reply, ReplyReader};
-pub use writing::{percent_encode, write_request, write_response};
+pub use writing::{percent_encode, write_content, write_request, write_response};
 
 use std::borrow::Cow;
 use std::fmt;
@@ -106,6 +106,18 @@ impl Headers<'_> {
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name).any(|value| list_has_token(value, token))
     }
+}
+
+/// Whether a Host header, or an origin's authority, names this very machine: `localhost` or a loopback address, with a
+/// port or without. Any other name may be one that somebody else has given this machine (DNS rebinding).
+pub fn names_loopback(authority: &str) -> bool {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<core::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A request's first line and header lines, lent from the buffer they arrived in (RFC 9112, 3).

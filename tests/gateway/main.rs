@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect ends it")]
 
 mod access;
+mod admin;
 mod alike;
 mod attach;
 mod balancer;

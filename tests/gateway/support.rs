@@ -1,7 +1,7 @@
 //! The gateway under test, within this process or as a child of it, and patience.
 
 use entry::access::Spec;
-use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits};
+use entry::config::{Config, ContainerRule, Peers, Settings, TlsFiles, WantedLimits, Watch};
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::engine::Address;
 use entry::gateway::Server;
@@ -119,7 +119,8 @@ impl Gateway {
             log::set_max_level(log::LevelFilter::Info);
         }
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { listen, workers: 1, demo: false, limits, tls, access, settings };
+        let watch = Watch::default();
+        let config = Config { listen, workers: 1, demo: false, limits, tls, watch, access, settings };
         let server = Server::start(&config)?;
         Ok(Gateway { address: server.address(), server: Some(server) })
     }

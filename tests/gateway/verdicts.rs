@@ -8,7 +8,6 @@ use crate::support::Gateway;
 use entry::access::{Asked, Lain, Spec, Webhook};
 use entry::wire::message::Hello;
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
 
 /// How long a service may take where it is to answer, and where it is not to, in milliseconds.
 const LONG: u64 = 60_000;
@@ -173,8 +172,8 @@ fn a_service_that_fails_lets_nobody_in() {
             assert_eq!((end.outcome, end.code), (18, 1013), "{}: {what} {how}: {end:?}", row.name);
             refused(&end, 18, "Access service unavailable: ");
             assert!(!end.text.contains("welcome"), "a token shows: {end:?}");
-            let counter = &gateway.server().counters().access_unavailable;
-            assert_eq!(counter.load(Ordering::Relaxed), 1, "{}: {what} {how}", row.name);
+            let count = gateway.server().counters().ended_with("access_unavailable");
+            assert_eq!(count, 1, "{}: {what} {how}", row.name);
         };
         for what in row.asked {
             for Failure { name, milliseconds_max, script } in FAILURES {

@@ -6,8 +6,10 @@ use std::fs;
 /// The pure rooms from the bottom up: each may name itself and those before it.
 const PURE_ROOMS: [&str; 6] = ["wire", "engine", "service", "locate", "access", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 9] =
-    ["gateway", "check", "client", "demo", "serve", "token", "logging", "sys", "tls"];
+const OTHER_ROOMS: [&str; 12] = [
+    "admin", "gateway", "check", "client", "demo", "serve", "token", "top", "logging", "metrics", "sys",
+    "tls",
+];
 /// Files of values, which only sessions name.
 const VALUES: [&str; 3] = ["config", "crowd", "outcome"];
 

@@ -292,7 +292,7 @@ impl Visit {
                 Effect::CloseClient => self.client_closed = true,
                 Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
                 Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
-                Effect::Tell(Event::Ended { outcome }) => self.outcomes.push(outcome),
+                Effect::Tell(Event::Ended { outcome, .. }) => self.outcomes.push(outcome),
                 Effect::Guard(post, after) => {
                     assert_eq!(post.container.to_string(), CONTAINER);
                     assert!((100..=1_000).contains(&after), "not beside the opening");
@@ -305,7 +305,7 @@ impl Visit {
                 Effect::Relieved(_) => self.relieved = true,
                 Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
                 Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
-                Effect::Tell(Event::Opened { .. }) => {}
+                Effect::Tell(Event::Opened { .. } | Event::Asked(_)) => {}
             }
         }
         assert!(self.outcomes.len() <= 1, "a session ends once: {:?}", self.outcomes);

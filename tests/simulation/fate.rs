@@ -178,6 +178,8 @@ impl Fate {
                 let least = [events.lasts_seconds, self.lasts_seconds].into_iter().flatten().min();
                 least == Some(*seconds) && lasted(self.connected_at, now, *seconds)
             }
+            // There is no operator in these worlds.
+            Outcome::EndedByOperator { .. } => false,
         };
         match holds {
             true => Ok(()),

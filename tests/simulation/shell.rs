@@ -411,7 +411,7 @@ impl Shell {
             to_engine.clear();
         }
         for effect in effects.drain(..) {
-            if let Effect::Tell(Event::Ended { outcome }) = &effect {
+            if let Effect::Tell(Event::Ended { outcome, .. }) = &effect {
                 entry.pinged_at = None;
                 outside.trace.note(entry.visit, outcome.label(), 0);
                 assert!(fate.outcome.is_none(), "a second outcome, {outcome:?}: {}", fate.summary());
@@ -517,7 +517,7 @@ impl Shell {
                     Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
                     Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
                     Event::Unguarded { .. } => panic!("a guard"),
-                    Event::Ended { .. } | Event::BadProxyHeader(_) => {}
+                    Event::Ended { .. } | Event::Asked(_) | Event::BadProxyHeader(_) => {}
                 }
             }
         }

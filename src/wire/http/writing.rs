@@ -40,13 +40,24 @@ pub fn write_request(
 /// Appends a whole response of plain text, after which the connection is to be closed. The reason phrase
 /// follows from `status`.
 pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &str) {
+    write_content(out, status, headers, "text/plain; charset=utf-8", body);
+}
+
+/// The same with content of another type.
+pub fn write_content(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: &[(&str, &str)],
+    content_type: &str,
+    body: &str,
+) {
     // Writing to a Vec cannot fail.
     let written = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
     debug_assert!(written.is_ok());
     for (name, value) in headers {
         write_header(out, name, value);
     }
-    write_header(out, "Content-Type", "text/plain; charset=utf-8");
+    write_header(out, "Content-Type", content_type);
     write_header(out, "Content-Length", &body.len().to_string());
     write_header(out, "Connection", "close");
     out.extend_from_slice(b"\r\n");

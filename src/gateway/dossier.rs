@@ -1,0 +1,152 @@
+//! What a client asked for, kept for as long as its session lasts where somebody may ask: in one block of memory, since
+//! an idle session counts every byte.
+
+use crate::access::Right;
+use crate::access::tokens::TokenId;
+use crate::locate::Target;
+use crate::session::Wish;
+
+/// What of a target and a command is kept, in bytes; what is longer is cut.
+pub(super) const DOSSIER_BYTES_MAX: usize = 4 * 1024;
+
+/// What a client asked for, packed: a right, the token's name, then texts, each behind its length.
+#[derive(Debug)]
+pub(super) struct Dossier(Box<[u8]>);
+
+/// The same, unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The right.
+    pub right: Right,
+    /// What the token is called in records; empty where none came.
+    pub token: String,
+    /// Where, in the client's words: `APP/PROC`, `APP/PROC/INSTANCE` or `container:NAME`, as rules have it.
+    pub target: String,
+    /// The command with its arguments; empty for a shell.
+    pub command: Vec<String>,
+    /// More had been said.
+    pub is_cut: bool,
+}
+
+/// The first byte's bits.
+const RIGHT_BITS: u8 = 3;
+const HAS_TOKEN: u8 = 4;
+const IS_CUT: u8 = 8;
+const RIGHTS: [Right; 3] = [Right::Enter, Right::Attach, Right::Exec];
+
+impl Dossier {
+    pub(super) fn new(wish: &Wish) -> Dossier {
+        let right = RIGHTS.iter().position(|right| *right == wish.right).unwrap_or(0);
+        let mut flags = u8::try_from(right).unwrap_or(0);
+        let mut bytes = vec![0];
+        if let Some(TokenId(id)) = &wish.token {
+            flags |= HAS_TOKEN;
+            bytes.extend_from_slice(id);
+        }
+        let target = target_text(&wish.target);
+        for text in std::iter::once(&target).chain(&wish.command) {
+            let room = DOSSIER_BYTES_MAX.saturating_sub(bytes.len() + 2);
+            let kept =
+                &text[..(0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)];
+            // It is no longer than the whole may be.
+            bytes.extend_from_slice(&u16::try_from(kept.len()).unwrap_or(0).to_le_bytes());
+            bytes.extend_from_slice(kept.as_bytes());
+            if kept.len() < text.len() {
+                flags |= IS_CUT;
+                break;
+            }
+        }
+        bytes[0] = flags;
+        Dossier(bytes.into_boxed_slice())
+    }
+
+    pub(super) fn open(&self) -> Asked {
+        let (flags, mut rest) = self.0.split_first().map_or((0, &[][..]), |(flags, rest)| (*flags, rest));
+        let mut token = String::new();
+        if flags & HAS_TOKEN != 0
+            && let Some((id, behind)) = rest.split_first_chunk()
+        {
+            token = TokenId(*id).to_string();
+            rest = behind;
+        }
+        let mut texts = Vec::new();
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let (text, behind) = behind.split_at(usize::from(u16::from_le_bytes(*length)).min(behind.len()));
+            texts.push(String::from_utf8_lossy(text).into_owned());
+            rest = behind;
+        }
+        let mut texts = texts.into_iter();
+        Asked {
+            right: RIGHTS.get(usize::from(flags & RIGHT_BITS)).copied().unwrap_or(Right::Enter),
+            token,
+            target: texts.next().unwrap_or_default(),
+            command: texts.collect(),
+            is_cut: flags & IS_CUT != 0,
+        }
+    }
+}
+
+/// As rules have it.
+fn target_text(target: &Target) -> String {
+    match target {
+        Target::Container(name) => format!("container:{name}"),
+        Target::App { app, proc, instance } if instance.is_empty() => format!("{app}/{proc}"),
+        Target::App { app, proc, instance } => format!("{app}/{proc}/{instance}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn wish(right: Right, target: Target, command: &[&str], token: Option<TokenId>) -> Wish {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Wish {
+            right,
+            target,
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            address,
+            token,
+        }
+    }
+
+    fn app(instance: &str) -> Target {
+        let [app, proc, instance] = ["shop", "api", instance].map(str::to_owned);
+        Target::App { app, proc, instance }
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let id = TokenId([0, 1, 2, 0xfd, 0xfe, 0xff]);
+        let long = "é".repeat(DOSSIER_BYTES_MAX);
+        let table = [
+            (wish(Right::Enter, app(""), &[], None), "", "shop/api", &[][..]),
+            (wish(Right::Attach, app("2"), &[], Some(id)), "000102fdfeff", "shop/api/2", &[]),
+            (
+                wish(Right::Exec, Target::Container("web".to_owned()), &["ls", "", "-é"], Some(id)),
+                "000102fdfeff",
+                "container:web",
+                &["ls", "", "-é"],
+            ),
+        ];
+        for (wish, token, target, command) in table {
+            let asked = Dossier::new(&wish).open();
+            assert_eq!((asked.right, asked.is_cut), (wish.right, false));
+            assert_eq!(
+                (&asked.token[..], &asked.target[..], &asked.command[..]),
+                (token, target, &command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()[..])
+            );
+        }
+        let dossier = Dossier::new(&wish(Right::Exec, app(""), &["a", &long, "b"], None));
+        assert!(dossier.0.len() <= DOSSIER_BYTES_MAX);
+        let asked = dossier.open();
+        assert!(asked.is_cut && asked.command.len() == 2 && long.starts_with(&asked.command[1]));
+    }
+
+    #[test]
+    fn that_of_an_idle_session_is_small() {
+        let dossier = Dossier::new(&wish(Right::Enter, app("1"), &[], Some(TokenId([0; 6]))));
+        assert!(dossier.0.len() <= 24, "with the allocator's own 8 bytes one block of 32");
+    }
+}
