@@ -172,7 +172,12 @@ fn prompt_through(gateway: std::net::SocketAddr, container: &str) -> Duration {
                 socket.send(say(RequestType::Plain, b"exit\n", None)).expect("exit");
             }
             ResponseType::Close => return elapsed.expect("output before the end"),
-            ResponseType::Stdout | ResponseType::Stderr | ResponseType::Ping | ResponseType::Opened => {}
+            ResponseType::Stdout
+            | ResponseType::Stderr
+            | ResponseType::Ping
+            | ResponseType::Opened
+            | ResponseType::Mark
+            | ResponseType::Echo => {}
         }
     }
 }

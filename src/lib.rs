@@ -9,6 +9,7 @@
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`access`] | who may enter? | the same, and sessions |
 //! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`web`] | the page with the terminal: its files | the same, and sessions |
 //! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
@@ -37,4 +38,5 @@ pub mod sys;
 pub mod tls;
 pub mod token;
 pub mod top;
+pub mod web;
 pub mod wire;

@@ -42,12 +42,12 @@ fn hello() -> impl Strategy<Value = Hello> {
     (
         (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<String>()),
         (texts(), any::<bool>(), any::<bool>(), any::<String>(), any::<String>(), texts()),
-        (any::<String>(), any::<u32>(), any::<u32>(), any::<Option<u32>>()),
+        (any::<String>(), any::<u32>(), any::<u32>(), any::<Option<u32>>(), any::<u32>()),
     )
         .prop_map(|(who, what, terminal)| {
             let (access_token, app, proc, instance, container) = who;
             let (command, tty, stdin, user, workdir, environment) = what;
-            let (term, columns, rows, tail) = terminal;
+            let (term, columns, rows, tail, window) = terminal;
             Hello {
                 access_token,
                 app,
@@ -64,6 +64,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                 columns,
                 rows,
                 tail,
+                window,
             }
         })
 }
@@ -75,6 +76,8 @@ fn response() -> impl Strategy<Value = ResponseMessage> {
         ResponseType::Close,
         ResponseType::Ping,
         ResponseType::Opened,
+        ResponseType::Mark,
+        ResponseType::Echo,
     ]);
     let close =
         (any::<i32>(), any::<u32>()).prop_map(|(outcome, exit_status)| Close { outcome, exit_status });
@@ -174,6 +177,8 @@ proptest! {
                 Ok(RequestType::Winch) => Request::Winch(parse_window_size(&whole.content)),
                 Ok(RequestType::Hello) => Request::Hello(whole.hello.clone().unwrap_or_default()),
                 Ok(RequestType::StdinEnd) => Request::StdinEnd,
+                Ok(RequestType::Marked) => Request::Marked,
+                Ok(RequestType::Echo) => Request::Echo(&whole.content),
                 Err(_) => Request::Unknown,
             };
             // prost merges a hello that comes twice, ours takes the last one; nobody sends that.

@@ -20,6 +20,9 @@ apt_need() {
   fi
 }
 
+# npm_need: there is a Node.js with npm, of Debian's packages where there was none.
+npm_need() { command -v npm >/dev/null || apt_need npm; }
+
 # promtool: prints the path of Prometheus's own checker, out of Debian's package, which is not installed: it would start a
 # server.
 promtool() {

@@ -378,8 +378,8 @@ impl Session<'_> {
             Ok(ResponseType::Opened) => {
                 return self.open().unwrap_or_else(|ending| self.leave(ending));
             }
-            // A type that only newer gateways have is none of ours.
-            Ok(ResponseType::Ping) | Err(_) => return,
+            // Marks and echoes come to who asks for them; a type that only newer gateways have is none of ours.
+            Ok(ResponseType::Ping | ResponseType::Mark | ResponseType::Echo) | Err(_) => return,
         };
         if !message.content.is_empty() {
             self.output.write(stream, message.content);

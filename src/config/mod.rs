@@ -36,6 +36,8 @@ pub const HEAD_MILLISECONDS_MAX: u64 = 10_000;
 pub const HELLO_MILLISECONDS_MAX: u64 = 10_000;
 /// For its close frame after ours, or, while it still reads what is queued, for the next bit of that.
 pub const CLOSE_MILLISECONDS_MAX: u64 = 5_000;
+/// For taking a file of the page.
+pub const PAGE_MILLISECONDS_MAX: u64 = 60_000;
 /// For closing its connection after our last byte.
 pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
 /// Idle seconds before a TCP peer is probed; three probes in as much time again, and it is gone.
@@ -58,6 +60,10 @@ pub const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
 pub const TYPED_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long after its start a process's input waits for sizes of the window that are still on their way.
 pub const FIRST_SIZE_MILLISECONDS_MAX: u64 = 1_000;
+/// What a client's ECHO may hold.
+pub const ECHO_BYTES_MAX: usize = 125;
+/// How much of a file of the page is given to a socket at once, and held where it is not taken.
+pub const PAGE_PIECE_BYTES: usize = 32 * 1024;
 /// `TERM`.
 pub const TERM_BYTES_MAX: usize = 64;
 /// What may wait for an attached viewer before he loses lines.

@@ -156,9 +156,17 @@ impl Entry {
             && self.session.wants_engine(self.client_backlog())
     }
 
+    fn gives_client(&self) -> bool {
+        self.session.gives_more(self.client_backlog()) && self.client.is_some()
+    }
+
     fn has_work(&self) -> bool {
         let flushes = |leg: &Option<Leg>| leg.as_ref().is_some_and(Leg::can_flush);
-        self.reads_client() || self.reads_engine() || flushes(&self.client) || flushes(&self.engine)
+        self.reads_client()
+            || self.reads_engine()
+            || flushes(&self.client)
+            || flushes(&self.engine)
+            || self.gives_client()
     }
 }
 
@@ -167,6 +175,7 @@ enum Input {
     /// So many bytes of the client lie behind the headroom.
     ClientBytes(usize),
     ClientClosed,
+    ClientTookAll,
     EngineConnected,
     EngineFailed(String),
     EngineBytes(usize),
@@ -407,6 +416,9 @@ impl Gateway {
         if client_broken {
             self.step(key, Input::ClientClosed);
         }
+        if self.entries.get_mut(key).is_some_and(|entry| entry.gives_client()) {
+            self.step(key, Input::ClientTookAll);
+        }
         // No more is read than may be held, should the other side take none of it.
         let share = self.crowd.share_bytes().min(config::READ_BYTES);
         let mut budget = config::TURN_BYTES;
@@ -491,6 +503,7 @@ impl Gateway {
         let whole = catch_unwind(AssertUnwindSafe(|| match input {
             Input::ClientBytes(count) => session.client_bytes(&mut cx, buffer, start..start + count),
             Input::ClientClosed => session.client_closed(&mut cx),
+            Input::ClientTookAll => session.client_took_all(&mut cx),
             Input::EngineConnected => session.engine_connected(&mut cx),
             Input::EngineFailed(why) => session.engine_failed(&mut cx, why),
             Input::EngineBytes(count) => session.engine_bytes(&mut cx, buffer, start..start + count),

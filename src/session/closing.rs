@@ -256,6 +256,15 @@ pub(super) struct Closing {
     backlog: usize,
     /// What the client says does not matter any more; only its end does.
     pub(super) deaf: bool,
+    /// What is left of a file of the page.
+    rest: &'static [u8],
+}
+
+impl Closing {
+    /// The client's socket has taken everything, and there is more.
+    pub(super) fn gives_more(&self, client_backlog: usize) -> bool {
+        client_backlog == 0 && !self.rest.is_empty()
+    }
 }
 
 impl Session {
@@ -302,6 +311,7 @@ impl Session {
                 deadline: cx.now + patience,
                 backlog: cx.client_backlog + cx.to_client.bytes.len(),
                 deaf,
+                rest: &[],
             }));
         }
         if let Some(stay) = stay {
@@ -362,7 +372,34 @@ impl Session {
             deadline: cx.now + config::LINGER_MILLISECONDS_MAX,
             backlog: 0,
             deaf: true,
+            rest: &[],
         }));
+    }
+
+    /// A file of the page follows its head: piece by piece, so that a client that takes its time holds one piece, and
+    /// not longer than a file may take.
+    pub(super) fn give(&mut self, cx: &mut Context<'_>, file: &'static [u8]) {
+        self.state = State::Closing(Box::new(Closing {
+            deadline: cx.now + config::PAGE_MILLISECONDS_MAX,
+            backlog: 0,
+            deaf: true,
+            rest: file,
+        }));
+        self.client_took_all(cx);
+    }
+
+    /// The client's socket has taken everything that was given.
+    pub fn client_took_all(&mut self, cx: &mut Context<'_>) {
+        let State::Closing(state) = &mut self.state else { return };
+        let piece_bytes = cx.crowd.share_bytes().min(config::PAGE_PIECE_BYTES).min(state.rest.len());
+        let (piece, rest) = state.rest.split_at(piece_bytes);
+        cx.to_client.bytes.extend_from_slice(piece);
+        state.rest = rest;
+        if rest.is_empty() {
+            state.backlog = cx.client_backlog + cx.to_client.bytes.len();
+            state.deadline = cx.now + config::LINGER_MILLISECONDS_MAX;
+            cx.effects.push(Effect::FinishClientOutput);
+        }
     }
 
     pub(super) fn closing_timer(&mut self, cx: &mut Context<'_>) {

@@ -177,6 +177,11 @@ impl Session {
         }
     }
 
+    /// Whether [`Session::client_took_all`] has more for the client, when `client_backlog` bytes wait for it.
+    pub fn gives_more(&self, client_backlog: usize) -> bool {
+        matches!(&self.state, State::Closing(state) if state.gives_more(client_backlog))
+    }
+
     /// The engine to which it waits for the leg that it asked for.
     pub fn wants_engine_leg(&self) -> Option<EngineId> {
         match &self.state {

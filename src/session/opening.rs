@@ -262,7 +262,14 @@ impl Session {
             Ok(Request::Plain(content)) if !state.stdin_ended => state.typed.extend_from_slice(content),
             Ok(Request::Winch(Some((columns, rows)))) => state.size = Some(WindowSize { columns, rows }),
             Ok(Request::StdinEnd) => state.stdin_ended = true,
-            Ok(Request::Plain(_) | Request::Winch(None) | Request::Hello(_) | Request::Unknown) => {}
+            Ok(
+                Request::Plain(_)
+                | Request::Winch(None)
+                | Request::Hello(_)
+                | Request::Marked
+                | Request::Echo(_)
+                | Request::Unknown,
+            ) => {}
             Err(error) => self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 }),
         }
     }

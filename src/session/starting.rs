@@ -96,6 +96,7 @@ impl Session {
         let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
+        let window = state.hello.window;
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, stages, &stay);
         if cx.settings.guards() {
@@ -106,7 +107,7 @@ impl Session {
             };
             cx.effects.push(Effect::Guard(stay.post(), after));
         }
-        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
+        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing).paced(window);
         if let Some(size) = size {
             streaming.resize(cx, size);
         }
@@ -128,7 +129,8 @@ impl Session {
     ) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         let stages = state.stages(cx.now);
-        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
+        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), hello, .. } =
+            *state
         else {
             return;
         };
@@ -146,7 +148,7 @@ impl Session {
             rights,
         };
         self.tell_opened(cx, stages, &stay);
-        self.state = State::Streaming(Streaming::attach(stay, framing));
+        self.state = State::Streaming(Streaming::attach(stay, framing).paced(hello.window));
     }
 
     fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay) {

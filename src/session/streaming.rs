@@ -5,12 +5,12 @@
 use super::closing::Settling;
 use super::lasting::Typed;
 use super::relay::{Piece, Relay, write_output};
-use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay};
+use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay, send};
 use crate::config;
 use crate::engine::{WindowSize, reply, request};
 use crate::outcome::Outcome;
 use crate::wire::http::{BodyDecoder, BodyFraming, Reply};
-use crate::wire::message::{Codec, Output, Request, decode_request};
+use crate::wire::message::{Codec, Output, Request, ResponseMessage, ResponseType, decode_request};
 use std::ops::Range;
 
 /// An open session.
@@ -22,8 +22,8 @@ pub(super) struct Streaming {
     held: Option<Box<Held>>,
     /// Only for attach.
     follow: Option<Box<Follow>>,
-    /// Since when the container is known to be paused.
-    paused_since: Option<Box<Millis>>,
+    /// What few sessions have.
+    rare: Option<Box<Rare>>,
     size: Option<WindowSize>,
     /// A resize is under way.
     resizing: bool,
@@ -53,6 +53,25 @@ struct Early {
     bytes: Vec<u8>,
     ended: bool,
     until: Millis,
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Since when the container is known to be paused.
+    paused_since: Option<Millis>,
+    /// Only for a client that says how far it has come.
+    pace: Option<Pace>,
+}
+
+/// How far a client has come that says so: it may have half a window between two marks, and two marks before it.
+#[derive(Debug)]
+struct Pace {
+    half: u32,
+    /// Bytes that have gone since the last mark.
+    unmarked: u32,
+    /// Marks that the client has not answered.
+    marks: u8,
 }
 
 /// How a log is followed.
@@ -98,7 +117,7 @@ impl Streaming {
             stay: Box::new(stay),
             held: None,
             follow: None,
-            paused_since: None,
+            rare: None,
             size,
             resizing,
             early: None,
@@ -118,6 +137,12 @@ impl Streaming {
         };
         let follow = Some(Box::new(Follow { body, viewer: Viewer::default() }));
         Streaming { follow, fresh: false, ..Streaming::exec(stay, false, None, false) }
+    }
+
+    /// For a client that takes so much ahead of what it has processed; 0 for as much as its socket takes.
+    pub(super) fn paced(self, window: u32) -> Self {
+        let pace = (window > 0).then(|| Pace { half: window.div_ceil(2), unmarked: 0, marks: 0 });
+        Streaming { rare: pace.map(|pace| Box::new(Rare { pace: Some(pace), paused_since: None })), ..self }
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -161,7 +186,16 @@ impl Streaming {
 
     /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
     pub(super) fn wants_engine(&self, client_backlog: usize) -> bool {
-        client_backlog == 0 || self.follow.is_some()
+        (client_backlog == 0 && !self.lags()) || self.follow.is_some()
+    }
+
+    fn paused_since(&self) -> Option<Millis> {
+        self.rare.as_ref().and_then(|rare| rare.paused_since)
+    }
+
+    /// The client has taken more than it has processed, as far as it may.
+    fn lags(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.pace.as_ref().is_some_and(Pace::lags))
     }
 
     /// Bytes for the process, copied; for what was typed ahead.
@@ -224,12 +258,19 @@ impl Streaming {
         if is_answer {
             self.typed = Typed::Answered;
         }
-        self.paused_since = None;
+        if let Some(rare) = &mut self.rare {
+            rare.paused_since = None;
+        }
         if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()], is_answer) {
             return Flow::Open;
         }
         self.release_held(codec, cx);
-        self.relay(codec, cx, buffer, range)
+        let bytes = range.len();
+        let flow = self.relay(codec, cx, buffer, range);
+        if let Some(pace) = self.rare.as_mut().and_then(|rare| rare.pace.as_mut()) {
+            pace.sent(bytes, codec, cx);
+        }
+        flow
     }
 
     /// Keeps first output that looks like the engine's word that nothing was started, until it is known what it is.
@@ -271,15 +312,17 @@ impl Streaming {
     }
 
     fn relay(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
+        let lags = self.lags();
         let Streaming { relay, follow, .. } = self;
         let Context { to_client, scratch, client_backlog, .. } = cx;
+        let backlog = waiting(*client_backlog, lags);
         let (body, mut viewer) = match follow.as_deref_mut() {
             Some(Follow { body, viewer }) => (body.as_mut(), Some(viewer)),
             None => (None, None),
         };
         let mut deliver = |buffer: &mut [u8], mut piece: Piece<'_>| {
             if let Some(viewer) = &mut viewer
-                && !viewer.admits(codec, buffer, &mut piece, *client_backlog, to_client)
+                && !viewer.admits(codec, buffer, &mut piece, backlog, to_client)
             {
                 return;
             }
@@ -320,12 +363,13 @@ impl Streaming {
     /// typed since it was last asked.
     pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) -> Typed {
         let typed = std::mem::replace(&mut self.typed, Typed::Nothing);
+        let lags = self.lags();
         if let Some(follow) = &mut self.follow
-            && cx.client_backlog == 0
+            && waiting(cx.client_backlog, lags) == 0
         {
             follow.viewer.confess(codec, cx.to_client);
         }
-        if typed == Typed::Unanswered || self.paused_since.is_some() {
+        if typed == Typed::Unanswered || self.paused_since().is_some() {
             let request = request::inspect_container(&self.stay.dialect, &self.stay.container.to_string());
             cx.call(self.stay.engine, Call::ProbePaused, request);
         }
@@ -349,6 +393,32 @@ impl Streaming {
             false => format!(">>> {text}\n"),
         };
         write_output(codec, &mut cx.to_client.bytes, Output::Stderr, text.as_bytes());
+    }
+}
+
+/// What waits for an attached viewer: one that lags has too much already, wherever it lies.
+fn waiting(client_backlog: usize, lags: bool) -> usize {
+    if lags { config::VIEWER_BACKLOG_BYTES_MAX + 1 } else { client_backlog }
+}
+
+impl Pace {
+    /// So much output has gone to the client: at each half of the window a mark follows it.
+    fn sent(&mut self, bytes: usize, codec: Codec, cx: &mut Context<'_>) {
+        self.unmarked = self.unmarked.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.unmarked >= self.half && !self.lags() {
+            self.unmarked = 0;
+            self.marks += 1;
+            send(codec, cx, ResponseMessage { msg_type: ResponseType::Mark as i32, ..Default::default() });
+        }
+    }
+
+    /// The client has come to the oldest mark.
+    fn marked(&mut self) {
+        self.marks = self.marks.saturating_sub(1);
+    }
+
+    fn lags(&self) -> bool {
+        self.marks >= 2
     }
 }
 
@@ -435,6 +505,20 @@ impl Session {
             }
             Ok(Request::Winch(size)) => size,
             Ok(Request::StdinEnd) => return state.end_input(cx),
+            Ok(Request::Marked) => {
+                if let Some(pace) = state.rare.as_mut().and_then(|rare| rare.pace.as_mut()) {
+                    pace.marked();
+                }
+                None
+            }
+            Ok(Request::Echo(content)) => {
+                // As with WebSocket's own pings: who does not read gets no pile of answers.
+                if cx.client_backlog == 0 && content.len() <= config::ECHO_BYTES_MAX {
+                    let (msg_type, content) = (ResponseType::Echo as i32, content.to_vec());
+                    send(self.codec, cx, ResponseMessage { msg_type, content, ..Default::default() });
+                }
+                None
+            }
             Ok(Request::Hello(_) | Request::Unknown) => None,
             Err(error) => {
                 return self.end(cx, Outcome::ProtocolError { close_code: 1007, detail: error.0 });
@@ -478,9 +562,9 @@ impl Session {
         // An engine that does not answer now is no reason to end anything: its stream tells when it is gone.
         let Some(container) = reply.ok().and_then(|reply| reply::read_container(&reply).ok()) else { return };
         let limit = cx.settings.paused_milliseconds_max;
-        match (container.paused, state.paused_since.as_deref()) {
+        match (container.paused, state.paused_since()) {
             (true, None) => {
-                state.paused_since = Some(Box::new(cx.now));
+                state.rare.get_or_insert_default().paused_since = Some(cx.now);
                 let seconds = limit / 1000;
                 let text = format!(
                     "\r\n\x1b[31m>>> The container is paused. What you type waits; the session ends if it stays \
@@ -490,7 +574,7 @@ impl Session {
             }
             (true, Some(since)) if cx.now - since >= limit => self.end(cx, Outcome::ContainerPaused),
             (true, Some(_)) | (false, None) => {}
-            (false, Some(_)) => state.paused_since = None,
+            (false, Some(_)) => state.rare.get_or_insert_default().paused_since = None,
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Context, Effect, Event, Millis, Session, State};
 use crate::config::{self, Front};
 use crate::crowd::{Full, SHARE_BYTES_MIN};
 use crate::outcome::{Action, Outcome};
+use crate::web;
 use crate::wire::forwarded::client_address;
 use crate::wire::http::{self, HttpError, RequestHead, write_response};
 use crate::wire::message::{
@@ -123,6 +124,10 @@ impl Session {
         };
         let head_only = parsed.method == "HEAD";
         match route(&parsed, &cx.settings.front, cx.crowd.is_draining()) {
+            Route::Page(file) => {
+                file.write_head(&mut cx.to_client.bytes);
+                self.give(cx, if head_only { &[] } else { file.body });
+            }
             Route::Answer { status, headers, text } => {
                 self.answer_http(cx, status, headers, text);
                 if head_only {
@@ -243,6 +248,7 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 
 enum Route<'a> {
     Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
+    Page(web::Answer),
     Refuse(UpgradeError),
     Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
 }
@@ -251,15 +257,19 @@ enum Route<'a> {
 const TOKEN_IN_QUERY: [&str; 6] =
     ["access_token", "access-token", "token", "jwt", "id_token", "authorization"];
 
+const NOTHING: Route<'static> = Route::Answer {
+    status: 404,
+    headers: &[],
+    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /api/ping, /livez and /readyz.\n",
+};
+
 fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Route<'a> {
-    let action = match head.path().strip_prefix(front.base_path.as_str()).unwrap_or_default() {
+    let base = front.base_path.as_str();
+    let action = match head.path().strip_prefix(base).unwrap_or("nowhere") {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
         path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
-        _ => {
-            let text = "Nothing is here. There are /enter, /attach, /api/ping, /livez and /readyz.\n";
-            return Route::Answer { status: 404, headers: &[], text };
-        }
+        path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
     let upgrade = match check_upgrade(head) {
         Ok(upgrade) => upgrade,

@@ -14,7 +14,7 @@ mod writing;
 
 pub use body::{BodyDecoder, BodyFraming, BodyStep, response_framing};
 pub use reply::{Expect, Reply, ReplyReader};
-pub use writing::{percent_encode, write_content, write_request, write_response};
+pub use writing::{percent_encode, write_content, write_request, write_response, write_response_head};
 
 use std::borrow::Cow;
 use std::fmt;

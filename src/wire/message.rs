@@ -39,6 +39,10 @@ pub enum RequestType {
     Hello = 2,
     /// entry.v1: the end of stdin.
     StdinEnd = 3,
+    /// entry.v1: everything before a MARK has been processed.
+    Marked = 4,
+    /// entry.v1: to be given back at once.
+    Echo = 5,
 }
 
 /// What the server may say; numbers of `ResponseMessage.ResponseType`.
@@ -55,6 +59,10 @@ pub enum ResponseType {
     Ping = 3,
     /// entry.v1: the process runs.
     Opened = 4,
+    /// entry.v1: to be answered with MARKED, where HELLO has a window.
+    Mark = 5,
+    /// entry.v1: the client's ECHO comes back.
+    Echo = 6,
 }
 
 /// `RequestMessage`, owned; for clients and tests.
@@ -139,6 +147,9 @@ pub struct Hello {
     /// How many of the last lines `/attach` gives first; none for the gateway's default.
     #[prost(uint32, optional, tag = "15")]
     pub tail: Option<u32>,
+    /// How much output may be on its way that the client has not processed, in bytes; 0 for what the connection takes.
+    #[prost(uint32, tag = "16")]
+    pub window: u32,
 }
 
 impl fmt::Debug for Hello {
@@ -200,6 +211,10 @@ pub enum Request<'a> {
     Hello(Box<Hello>),
     /// entry.v1: the end of stdin.
     StdinEnd,
+    /// entry.v1: everything before a MARK has been processed.
+    Marked,
+    /// entry.v1: to be given back at once.
+    Echo(&'a [u8]),
     /// A type that this server does not know, or that the codec does not have: ignored.
     Unknown,
 }
@@ -251,6 +266,8 @@ fn decode_protobuf(codec: Codec, message: &[u8]) -> Result<Request<'_>, MessageE
             Hello::decode(hello).map_err(|_| MessageError("the hello field is not a protobuf Hello"))?,
         )),
         (3, Codec::V1) => Request::StdinEnd,
+        (4, Codec::V1) => Request::Marked,
+        (5, Codec::V1) => Request::Echo(content),
         _ => Request::Unknown,
     })
 }

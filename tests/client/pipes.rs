@@ -115,7 +115,9 @@ fn read_stdin(visit: &mut Visit) -> Vec<u8> {
         match message.msg_type() {
             RequestType::Plain => got.extend(message.content),
             RequestType::StdinEnd => return got,
-            RequestType::Winch | RequestType::Hello => panic!("{message:?}"),
+            RequestType::Winch | RequestType::Hello | RequestType::Marked | RequestType::Echo => {
+                panic!("{message:?}")
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod guards;
 mod http;
 mod limits;
 mod locate;
+mod page;
 mod raw;
 mod rules;
 mod several;

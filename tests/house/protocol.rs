@@ -90,6 +90,7 @@ fn hello() -> (Hello, DynamicMessage) {
         columns: u32::MAX,
         rows: u32::MAX - 1,
         tail: Some(0),
+        window: u32::MAX - 2,
     };
     let schema = dynamic(
         "Hello",
@@ -109,6 +110,7 @@ fn hello() -> (Hello, DynamicMessage) {
             ("columns", Value::U32(u32::MAX)),
             ("rows", Value::U32(u32::MAX - 1)),
             ("tail", Value::U32(0)),
+            ("window", Value::U32(u32::MAX - 2)),
         ],
     );
     (ours, schema)
@@ -376,6 +378,7 @@ fn the_page_tells_every_limit_as_it_is() {
             config::VIEWER_BACKLOG_BYTES_MAX / 1024
         ),
         format!("| TERM | {} bytes |", config::TERM_BYTES_MAX),
+        format!("| ECHO | {} bytes |", config::ECHO_BYTES_MAX),
     ];
     for line in table {
         assert!(page.contains(&line), "proto/README.md does not say: {line}");

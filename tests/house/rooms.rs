@@ -4,7 +4,7 @@ use crate::source::{Path, paths};
 use std::fs;
 
 /// The pure rooms from the bottom up: each may name itself and those before it.
-const PURE_ROOMS: [&str; 6] = ["wire", "engine", "service", "locate", "access", "session"];
+const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
 const OTHER_ROOMS: [&str; 12] = [
     "admin", "gateway", "check", "client", "demo", "serve", "token", "top", "logging", "metrics", "sys",
@@ -167,6 +167,8 @@ fn source_files() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
+            } else if path.ends_with("build.rs") {
+                // What makes the page's files is no part of the program.
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 files.push((name, fs::read_to_string(&path).unwrap()));

@@ -361,7 +361,8 @@ fn everything_lies_under_the_base_path() {
         ("/api/ping", 404),
         ("/entry/enter", 101),
         ("/enter", 404),
-        ("/entry", 404),
+        ("/entry", 308),
+        ("/", 404),
         ("/entryenter", 404),
         ("/entry/entry/enter", 404),
     ] {

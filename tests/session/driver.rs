@@ -91,6 +91,8 @@ pub(crate) enum Heard {
     Opened(Opened),
     Close(String, Option<Close>),
     Pong(Vec<u8>),
+    Mark,
+    Echo(Vec<u8>),
     /// The close frame.
     Bye(u16, String),
 }
@@ -369,6 +371,11 @@ impl Visit {
         self.step(|session, cx, _| session.drain(cx, seconds));
     }
 
+    /// The client's socket has taken everything.
+    pub(crate) fn client_took_all(&mut self) {
+        self.step(|session, cx, _| session.client_took_all(cx));
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.step(|session, cx, _| session.shut_down(cx));
     }
@@ -568,6 +575,11 @@ impl Visit {
                 Heard::Close(text, close)
             }
             ResponseType::Opened => Heard::Opened(opened.unwrap()),
+            ResponseType::Mark => {
+                assert_eq!(content, b"");
+                Heard::Mark
+            }
+            ResponseType::Echo => Heard::Echo(content),
         }
     }
 

@@ -10,5 +10,7 @@ mod ending;
 mod guarding;
 mod lasting;
 mod opening;
+mod pace;
+mod page;
 mod reaping;
 mod streaming;

@@ -43,7 +43,7 @@ fn what_is_no_upgrade_gets_an_answer_in_plain_http() {
         ("HEAD /readyz HTTP/1.1\r\n\r\n", 200, ""),
         ("POST /readyz HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "GET"),
         ("POST /api/ping HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "GET"),
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 404, "/enter"),
+        ("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404, "/enter"),
         ("GET /enter HTTP/1.1\r\nHost: h\r\n\r\n", 426, "Upgrade: websocket"),
         ("POST /enter HTTP/1.1\r\nHost: h\r\n\r\n", 405, "GET"),
         (&other_page, 403, "another origin"),

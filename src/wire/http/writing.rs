@@ -51,17 +51,31 @@ pub fn write_content(
     content_type: &str,
     body: &str,
 ) {
+    write_response_head(out, status, headers, content_type, body.len());
+    out.extend_from_slice(body.as_bytes());
+}
+
+/// Appends the head of a response with a body of this type and length, after which the connection is to be closed.
+/// An empty type means that there is nothing to describe (304).
+pub fn write_response_head(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: &[(&str, &str)],
+    content_type: &str,
+    body_bytes: usize,
+) {
     // Writing to a Vec cannot fail.
     let written = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
     debug_assert!(written.is_ok());
     for (name, value) in headers {
         write_header(out, name, value);
     }
-    write_header(out, "Content-Type", content_type);
-    write_header(out, "Content-Length", &body.len().to_string());
+    if !content_type.is_empty() {
+        write_header(out, "Content-Type", content_type);
+        write_header(out, "Content-Length", &body_bytes.to_string());
+    }
     write_header(out, "Connection", "close");
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body.as_bytes());
 }
 
 /// Escapes everything but the unreserved characters (RFC 3986, 2.3): for one path segment or one value in a
@@ -115,11 +129,14 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        304 => "Not Modified",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
         409 => "Conflict",
         413 => "Content Too Large",
