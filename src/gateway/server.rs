@@ -179,7 +179,9 @@ impl Server {
             server.loops.push(thread.spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| gateway.run()));
                 ended.fetch_add(1, Ordering::Relaxed);
-                result.unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
+                result.unwrap_or_else(|_| {
+                    Err(io::Error::other(format!("a loop has ended: {}", super::bug::take())))
+                })
             })?);
         }
         log::info!("listening on {}", server.address);
