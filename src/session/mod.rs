@@ -132,6 +132,8 @@ pub enum Call {
     ReapCreate,
     /// Start the reaper.
     ReapStart,
+    /// Remove the container in which the reaper was.
+    ReapRemove,
 }
 
 /// What a session asks its driver to do.
@@ -572,7 +574,7 @@ impl Session {
 
     /// A short call came back.
     pub fn reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
-        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart) {
+        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove) {
             return self.reaping_reply(cx, call, reply);
         }
         match &mut self.state {
