@@ -34,7 +34,19 @@ impl Gateway {
 
     /// In front of whatever is at this address.
     pub(crate) fn at(engine_address: &str, options: &[&str]) -> Gateway {
-        let mut command = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
+        Gateway::begin(entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]), options)
+    }
+
+    /// One that may have only so many descriptors.
+    pub(crate) fn limited(engine_address: &str, options: &[&str], descriptors: u32) -> Gateway {
+        let whole = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $0 && exec \"$@\"", &descriptors.to_string()]);
+        command.arg(whole.get_program()).args(whole.get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
+        Gateway::begin(command, options)
+    }
+
+    fn begin(mut command: Command, options: &[&str]) -> Gateway {
         command.args(options).stdout(Stdio::null());
         let mut running = Running::start(command);
         let log = Arc::new(Mutex::new(String::new()));
@@ -52,6 +64,27 @@ impl Gateway {
             || text().split_once("listening on ")?.1.split_once('\n')?.0.parse().ok(),
         );
         Gateway { address, log, running }
+    }
+
+    fn of_kernel(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.running.id())).unwrap()
+    }
+
+    /// A number of its `/proc/PID/status`: `VmRSS` in KiB, …
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = self.of_kernel("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Descriptors that it has.
+    pub(crate) fn descriptors(&self) -> u64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.running.id())).unwrap().count() as u64
+    }
+
+    /// Bytes that it has read so far, from whatever.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.of_kernel("io").lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
     }
 
     /// What it has logged so far.
