@@ -14,6 +14,7 @@
 //! gives it what arrived and does what it asks for.
 
 mod closing;
+mod exchange;
 mod guarding;
 mod inbound;
 mod locating;
@@ -21,248 +22,32 @@ mod opening;
 mod reaping;
 mod relay;
 mod rights;
+mod starting;
 mod streaming;
 mod upgrading;
 
-use crate::access::{Rules, UnixSeconds, jwt};
-use crate::config::{self, Settings};
-use crate::crowd::{Crowd, Full, Place};
-use crate::engine::{CompactText, Dialect, EngineId, Engines, ExecId};
+use crate::config;
+use crate::crowd::Full;
+use crate::engine::{CompactText, Dialect, EngineId, ExecId};
 use crate::outcome::{Action, Outcome};
-use crate::service::Peer;
 use crate::wire::http::Reply;
 use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response};
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
 use core::net::IpAddr;
+pub use exchange::{Call, CallError, Context, Effect, Event, Lane, Reap, SessionId};
 use guarding::Guarding;
 pub use guarding::Post;
 use inbound::{Arrival, Inbound};
 use opening::Opening;
 use reaping::Reaping;
 use rights::Rights;
-use std::fmt;
 use std::ops::Range;
 use streaming::Streaming;
 use upgrading::{Greeting, Upgrading};
 
 /// Milliseconds on the driver's monotonic clock.
 pub type Millis = u64;
-
-/// Names one session in logs, in the container's environment and to its client: the gateway's boot id, then its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionId {
-    /// Random at the gateway's start, the same for all its sessions.
-    pub boot: u64,
-    /// Unique in the gateway.
-    pub number: u64,
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}:{:016x}", self.boot, self.number)
-    }
-}
-
-/// What goes to one leg in one step, in this order: ranges of the buffer that was lent, then `bytes`.
-#[derive(Debug, Default)]
-pub struct Lane {
-    /// Parts of the lent buffer that go out from where they lie.
-    pub ranges: Vec<Range<usize>>,
-    /// What had to be built beside it.
-    pub bytes: Vec<u8>,
-}
-
-impl Lane {
-    /// Appends `buffer[range]` of the lent buffer; copies it if something was already built beside.
-    fn push(&mut self, buffer: &[u8], range: Range<usize>) {
-        if range.is_empty() {
-            return;
-        }
-        if !self.bytes.is_empty() {
-            self.bytes.extend_from_slice(&buffer[range]);
-            return;
-        }
-        match self.ranges.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => self.ranges.push(range),
-        }
-    }
-
-    /// Copies what the ranges refer to, so that `buffer` may go.
-    fn detach(&mut self, buffer: &[u8]) {
-        let ranges = std::mem::take(&mut self.ranges);
-        // They stand before what was built beside them.
-        self.bytes.splice(..0, ranges.into_iter().flat_map(|range| buffer[range].iter().copied()));
-    }
-
-    /// Nothing is to be sent.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.bytes.is_empty()
-    }
-
-    /// Forgets everything; the capacity stays for the next step.
-    pub fn clear(&mut self) {
-        self.ranges.clear();
-        self.bytes.clear();
-    }
-}
-
-/// A short call beside the session's own stream; told back with its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// May this be entered, and by whom?
-    Access,
-    /// Where is the target?
-    Locate {
-        /// Which question of the search it is.
-        question: u16,
-    },
-    /// Resize the exec's terminal.
-    Resize,
-    /// How did the exec end?
-    InspectExec,
-    /// How is the container, now that the exec ended oddly?
-    InspectContainer,
-    /// Is the container paused, since what is typed is not answered?
-    ProbePaused,
-    /// What became of the exec that is to be reaped, or of its reaper?
-    ReapInspect,
-    /// Create the reaper.
-    ReapCreate,
-    /// Start the reaper.
-    ReapStart,
-    /// Remove the container in which the reaper was.
-    ReapRemove,
-}
-
-/// What a session asks its driver to do.
-#[derive(Debug)]
-pub enum Effect {
-    /// Connect the engine leg; [`Session::engine_connected`] or [`Session::engine_failed`] follows.
-    ConnectEngine(EngineId),
-    /// Shut down the writing side of the engine leg once what is queued for it has gone: the end of stdin.
-    FinishEngineInput,
-    /// Close the engine leg now.
-    CloseEngine,
-    /// Make a short call; [`Session::reply`] follows.
-    Call {
-        /// Whom to ask.
-        peer: Peer,
-        /// What it is for.
-        call: Call,
-        /// A whole HTTP request.
-        request: Vec<u8>,
-    },
-    /// Shut down the writing side of the client leg once what is queued for it has gone.
-    FinishClientOutput,
-    /// Close the client leg now.
-    CloseClient,
-    /// The session is open here: there is to be a guard after so many milliseconds, unless there is one. It is told of
-    /// the session by [`Session::guards`].
-    Guard(Post, Millis),
-    /// Nothing is left of the session here: the guard is told by [`Session::guards_no_more`].
-    Unguard(Post),
-    /// This guard has left its post.
-    Relieved(Post),
-    /// Write it down.
-    Tell(Event),
-}
-
-/// What is worth a line in the log. Holds nothing that was typed and no token.
-#[derive(Debug)]
-pub enum Event {
-    /// Somebody is let in.
-    Admitted {
-        /// Who, by the rules.
-        user: String,
-        /// Where the client is.
-        address: IpAddr,
-    },
-    /// The connection did not begin with a PROXY header of a trusted proxy, and is closed.
-    BadProxyHeader(&'static str),
-    /// The process runs.
-    Opened {
-        /// The container as the engine was asked for it.
-        container: String,
-        /// Whose container it is.
-        engine: EngineId,
-        /// From the accepted upgrade, in milliseconds.
-        after: Millis,
-    },
-    /// The session ended.
-    Ended {
-        /// How.
-        outcome: Outcome,
-    },
-    /// There can be no guard in a container, though sessions are open there.
-    Unguarded {
-        /// The container.
-        container: String,
-        /// What is in the way.
-        why: String,
-    },
-    /// How the ending of what it left in the container goes on.
-    Reap(Reap),
-}
-
-/// What is told of the ending of what a session left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reap {
-    /// A reaper is about to be created.
-    Tried,
-    /// It could not be had, or did not end as it should: it is tried again.
-    Failed(String),
-    /// Nothing is left of the session.
-    Done {
-        /// How many processes had been left; of more than 39 that one reaper found, 39.
-        processes: u32,
-        /// But for processes of other users that began meanwhile: no reaper could look whose they are.
-        unseen: bool,
-    },
-    /// Something may be left, and nothing more is done about it.
-    GivenUp(String),
-}
-
-/// Why a short call has no reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallError(pub String);
-
-/// What a session is given with every input.
-pub struct Context<'a> {
-    /// The driver's clock, read once a turn.
-    pub now: Millis,
-    /// Everybody who is in, and the limits.
-    pub crowd: &'a Crowd,
-    /// This session's place among them; the driver leaves it when the client's leg is closed.
-    pub place: &'a mut Place,
-    /// The wall clock, by which rights end; read once a turn.
-    pub wall: UnixSeconds,
-    /// Who may enter.
-    pub rules: &'a Rules,
-    /// Keys of tokens that sessions have fetched.
-    pub keys: &'a mut jwt::Fetched,
-    /// The gateway's settings.
-    pub settings: &'a Settings,
-    /// The engines, and what is known of their API: sessions learn it, use it and forget it when an engine goes.
-    pub engines: &'a mut Engines,
-    /// Bytes that the client's socket has not taken yet.
-    pub client_backlog: usize,
-    /// What goes to the client.
-    pub to_client: &'a mut Lane,
-    /// What goes to the engine leg.
-    pub to_engine: &'a mut Lane,
-    /// Room for decoded text; its content means nothing between steps.
-    pub scratch: &'a mut Vec<u8>,
-    /// What the driver is asked for.
-    pub effects: &'a mut Vec<Effect>,
-}
-
-impl Context<'_> {
-    fn call(&mut self, engine: EngineId, call: Call, request: Vec<u8>) {
-        self.effects.push(Effect::Call { peer: Peer::Engine(engine), call, request });
-    }
-}
 
 /// What stays known of an open session, for its calls and its end.
 #[derive(Debug)]

@@ -2,28 +2,25 @@
 //!
 //! Services are asked first, by short calls (in `rights` and `locating`). The engine's questions are asked one after
 //! another on the connection that becomes the session's stream, so that an open costs the engine one connection and
-//! nothing waits for anybody else's call.
+//! nothing waits for anybody else's call. What is done once the container is known is in `starting`.
 
 use super::rights::{self, Rights};
-use super::streaming::Streaming;
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
-use crate::access::{Inquiry, Question, grants};
+use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay};
+use crate::access::{Inquiry, Question};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
-use crate::engine::{Dialect, EngineId, Engines, ExecId, ExecSpec, WindowSize, reply, request};
+use crate::engine::{Dialect, EngineId, Engines, ExecId, WindowSize, reply, request};
 use crate::locate::{ListSearch, Search, Target};
-use crate::outcome::{Action, Outcome, StartFault};
-use crate::wire::http::{BodyFraming, Expect, Reply, ReplyReader};
-use crate::wire::message::{
-    Codec, DEFAULT_TERM, Hello, Opened, Request, ResponseMessage, ResponseType, decode_request,
-};
+use crate::outcome::{Outcome, StartFault};
+use crate::wire::http::{Expect, Reply, ReplyReader};
+use crate::wire::message::{Hello, Request, decode_request};
 use core::net::IpAddr;
 use std::ops::Range;
 
 /// From the client's wish to a running process.
 #[derive(Debug)]
 pub(super) struct Opening {
-    began: Millis,
+    pub(super) began: Millis,
     pub(super) deadline: Millis,
     pub(super) hello: Hello,
     pub(super) target: Target,
@@ -31,20 +28,20 @@ pub(super) struct Opening {
     pub(super) target_is_granted: bool,
     /// What the rules are asked; none once they have answered.
     pub(super) question: Option<Question>,
-    /// What they answered.
     /// Where the client is.
     pub(super) address: IpAddr,
+    /// What they answered.
     pub(super) rights: Option<Rights>,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
     /// The newest size that the client told.
-    size: Option<WindowSize>,
+    pub(super) size: Option<WindowSize>,
     /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
-    started_with: Option<WindowSize>,
-    resizing: bool,
+    pub(super) started_with: Option<WindowSize>,
+    pub(super) resizing: bool,
     /// What was typed before the process could read it.
-    typed: Vec<u8>,
-    stdin_ended: bool,
+    pub(super) typed: Vec<u8>,
+    pub(super) stdin_ended: bool,
     pub(super) stage: Stage,
     pub(super) reader: Option<ReplyReader>,
     /// Whose container it is, once that is known.
@@ -115,7 +112,7 @@ impl Opening {
     }
 
     /// By the client, whose word for it is to be permitted; not by the access service.
-    fn is_asked_by_name(&self) -> bool {
+    pub(super) fn is_asked_by_name(&self) -> bool {
         matches!(self.target, Target::Container(_)) && !self.target_is_granted
     }
 
@@ -433,200 +430,6 @@ impl Session {
         }
         self.end(cx, outcome_of(error));
     }
-
-    pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
-        let State::Opening(state) = &mut self.state else { return };
-        let name_matters = state.is_asked_by_name()
-            && !(cx.settings.allow_container.permits_all() && state.granted_names.is_none());
-        state.container = container;
-        if self.action == Action::Attach || name_matters {
-            let request = request::inspect_container(&dialect, &state.container);
-            self.ask(cx, Stage::Inspecting, "GET", Expect::Whole, request);
-        } else {
-            self.create(cx, dialect);
-        }
-    }
-
-    fn inspected(&mut self, cx: &mut Context<'_>, dialect: Dialect, reply: &Reply) {
-        let container = match reply::read_container(reply) {
-            Ok(container) => container,
-            Err(error) => return self.refused_by_engine(cx, error),
-        };
-        let State::Opening(state) = &mut self.state else { return };
-        // What was asked for may be the start of an id; what counts is the name of what it means.
-        if state.is_asked_by_name() {
-            let granted =
-                |names: &Vec<String>| names.iter().any(|name| grants::matches(name, &container.name));
-            let refusal = if !cx.settings.allow_container.permits(&container.name) {
-                Some("This container may not be entered by name; ask the operator for --allow-container.")
-            } else if !state.granted_names.as_ref().is_none_or(granted) {
-                Some("The token is not for this container.")
-            } else {
-                None
-            };
-            if let Some(detail) = refusal {
-                return self.end(cx, Outcome::Refused { detail: detail.to_owned() });
-            }
-        }
-        state.container.clone_from(&container.id);
-        if self.action == Action::Enter {
-            return self.create(cx, dialect);
-        }
-        // Following a stopped container would hang for ever.
-        if !container.running {
-            let detail = "The container is not running.".to_owned();
-            return self.end(cx, Outcome::ContainerNotRunning { detail });
-        }
-        let tail = state.hello.tail.unwrap_or(cx.settings.attach_tail_lines);
-        let request = request::follow_logs(&dialect, &state.container, Some(tail));
-        if dialect.podman {
-            // Podman 4 answers with the first line, and a container may have nothing to say for days.
-            state.deadline = Millis::MAX;
-        }
-        self.ask(cx, Stage::Following { tty: container.tty }, "GET", Expect::Stream, request);
-    }
-
-    fn create(&mut self, cx: &mut Context<'_>, dialect: Dialect) {
-        let id = self.id;
-        let State::Opening(state) = &mut self.state else { return };
-        state.started_with = state.size;
-        let (command, environment) = (state.command(&dialect), state.environment(id));
-        let spec = state.spec(&command, &environment);
-        let request = request::create_exec(&dialect, &state.container, &spec);
-        self.ask(cx, Stage::Creating, "POST", Expect::Whole, request);
-    }
-
-    fn start(&mut self, cx: &mut Context<'_>, dialect: Dialect, exec: ExecId) {
-        let State::Opening(state) = &mut self.state else { return };
-        let request = request::start_exec(&dialect, &exec, &state.spec(&[], &[]));
-        // An engine that takes no size with the start takes one beside it: it waits until the process is there. Our own
-        // shell has its size from the script, unless the size came, or changed, after that was sent.
-        let beside = state.hello.tty && dialect.resizes_beside_start();
-        let scripted = state.hello.command.is_empty() && state.started_with == state.size;
-        if let (Some(size), Some(engine), true) = (state.size, state.engine, beside && !scripted) {
-            state.resizing = true;
-            cx.call(engine, Call::Resize, request::resize_exec(&dialect, &exec, size));
-        }
-        state.started_with = state.size;
-        self.ask(cx, Stage::Starting(exec), "POST", Expect::Stream, request);
-    }
-
-    fn started(&mut self, cx: &mut Context<'_>, exec: ExecId) {
-        let State::Opening(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        state.stage = Stage::Starting(exec);
-        let (began, size, started_with, resizing) =
-            (state.began, state.size, state.started_with, state.resizing);
-        let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
-        let reads_input = state.hello.tty || state.hello.stdin;
-        let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, began, &stay);
-        if cx.settings.guards() {
-            // What is over soon needs none, and a prompt comes before it.
-            let after = match stay.tty {
-                true => config::GUARD_AFTER_TERMINAL_MILLISECONDS,
-                false => config::GUARD_AFTER_COMMAND_MILLISECONDS,
-            };
-            cx.effects.push(Effect::Guard(stay.post(), after));
-        }
-        let mut streaming = Streaming::exec(stay, reads_input, started_with, resizing);
-        if let Some(size) = size {
-            streaming.resize(cx, size);
-        }
-        streaming.begins(cx.now);
-        // Only now: what reaches Docker before its head is lost.
-        streaming.input(cx, &typed);
-        if stdin_ended {
-            streaming.end_input(cx);
-        }
-        self.state = State::Streaming(streaming);
-    }
-
-    fn following(&mut self, cx: &mut Context<'_>, dialect: Dialect, tty: bool, framing: BodyFraming) {
-        let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), .. } = *state
-        else {
-            return;
-        };
-        let container = container.as_str().into();
-        let stay = Stay {
-            exec: None,
-            container,
-            engine,
-            user: None,
-            address,
-            dialect,
-            opened_seconds: seconds(began),
-            tty,
-            shell: false,
-            rights,
-        };
-        self.tell_opened(cx, began, &stay);
-        self.state = State::Streaming(Streaming::attach(stay, framing));
-    }
-
-    fn tell_opened(&mut self, cx: &mut Context<'_>, began: Millis, stay: &Stay) {
-        let (container, engine) = (stay.container.to_string(), stay.engine);
-        cx.effects.push(Effect::Tell(Event::Opened { container, engine, after: cx.now - began }));
-        if self.codec == Codec::V1 {
-            let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
-            let response = ResponseMessage {
-                msg_type: ResponseType::Opened as i32,
-                opened: Some(opened),
-                ..ResponseMessage::default()
-            };
-            send(self.codec, cx, response);
-        }
-    }
-}
-
-impl Opening {
-    /// The client's command, or a shell: bash where there is one, else sh, without asking the engine first.
-    fn command(&self, dialect: &Dialect) -> Vec<String> {
-        if !self.hello.command.is_empty() {
-            return self.hello.command.clone();
-        }
-        let mut script = String::new();
-        if let (Some(size), true) = (self.size, self.hello.tty && dialect.resizes_beside_start()) {
-            // A resize beside the start may come after the first prompt, and costs the engine time; this does not.
-            // It is only for a terminal without a size: a newer one may have been told meanwhile.
-            script = format!(
-                "case $(stty size 2>/dev/null) in ''|'0 0') stty cols {} rows {} 2>/dev/null;; esac\n",
-                size.columns, size.rows
-            );
-        }
-        script.push_str("command -v bash >/dev/null 2>&1 && exec bash\nexec sh");
-        ["sh", "-c", &script].map(str::to_owned).to_vec()
-    }
-
-    fn environment(&self, id: super::SessionId) -> Vec<String> {
-        // The mark by which the session's processes are found again; of a fixed length, since it is found by prefix.
-        let mut environment = vec![format!("ENTRY_SESSION={id}")];
-        if self.hello.tty {
-            let plain = |byte: u8| byte.is_ascii_graphic();
-            let term = Some(self.hello.term.as_str())
-                .filter(|term| {
-                    !term.is_empty() && term.len() <= config::TERM_BYTES_MAX && term.bytes().all(plain)
-                })
-                .unwrap_or(DEFAULT_TERM);
-            environment.push(format!("TERM={term}"));
-        }
-        environment.extend(self.hello.environment.iter().cloned());
-        environment
-    }
-
-    fn spec<'a>(&'a self, command: &'a [String], environment: &'a [String]) -> ExecSpec<'a> {
-        let given = |text: &'a String| (!text.is_empty()).then_some(text.as_str());
-        ExecSpec {
-            command,
-            tty: self.hello.tty,
-            stdin: self.hello.tty || self.hello.stdin,
-            user: given(&self.hello.user),
-            workdir: given(&self.hello.workdir),
-            environment,
-            size: self.size,
-            privileged: false,
-        }
-    }
 }
 
 /// What the client asks for, or what is wrong with it and what to do.
@@ -651,7 +454,8 @@ fn wanted_target(hello: &Hello) -> Result<Target, String> {
     Ok(Target::App { app: hello.app.clone(), proc: hello.proc.clone(), instance: hello.instance.clone() })
 }
 
-fn seconds(milliseconds: Millis) -> u32 {
+/// As [`Stay`] keeps time.
+pub(super) fn seconds(milliseconds: Millis) -> u32 {
     u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)
 }
 
