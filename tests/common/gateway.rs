@@ -32,21 +32,15 @@ impl Gateway {
         Gateway::start(&container.engine, &["--allow-container", "*"])
     }
 
+    /// The same, without guards, for who is going to pause it: an exec whose start is met by a pause hangs, and holds up
+    /// the engine's unpause with it (runc 1.1).
+    pub(crate) fn without_guards(container: &Container) -> Gateway {
+        Gateway::start(&container.engine, &["--allow-container", "*", "--guard", "off"])
+    }
+
     /// In front of whatever is at this address.
     pub(crate) fn at(engine_address: &str, options: &[&str]) -> Gateway {
-        Gateway::begin(entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]), options)
-    }
-
-    /// One that may have only so many descriptors.
-    pub(crate) fn limited(engine_address: &str, options: &[&str], descriptors: u32) -> Gateway {
-        let whole = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
-        let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n $0 && exec \"$@\"", &descriptors.to_string()]);
-        command.arg(whole.get_program()).args(whole.get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
-        Gateway::begin(command, options)
-    }
-
-    fn begin(mut command: Command, options: &[&str]) -> Gateway {
+        let mut command = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
         command.args(options).stdout(Stdio::null());
         let mut running = Running::start(command);
         let log = Arc::new(Mutex::new(String::new()));
@@ -75,6 +69,13 @@ impl Gateway {
         let status = self.of_kernel("status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// From now on it may have only so many descriptors.
+    pub(crate) fn limit_descriptors(&self, most: u32) {
+        let process = format!("--pid={}", self.running.id());
+        let done = Command::new("prlimit").args([&process, &format!("--nofile={most}:{most}")]).status();
+        assert!(done.unwrap().success(), "prlimit of util-linux");
     }
 
     /// Descriptors that it has.

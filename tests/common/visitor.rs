@@ -224,6 +224,20 @@ impl Visitor {
         }
     }
 
+    /// entry.v1: whether the process runs, or the session ends before.
+    pub(crate) fn is_opened(&mut self) -> bool {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Binary(bytes)) => match self.understand(&bytes) {
+                    Heard::Opened(_) => return true,
+                    Heard::Ping(_) => {}
+                    Heard::Stdout(_) | Heard::Stderr(_) | Heard::Close(..) => return false,
+                },
+                Ok(_) | Err(_) => return false,
+            }
+        }
+    }
+
     /// Collects output until there is this text on stdout, and drops it with what stands before it.
     pub(crate) fn expect(&mut self, text: &str) {
         let until = Instant::now() + DEADLINE;

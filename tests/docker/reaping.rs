@@ -198,7 +198,7 @@ fn a_gateway_that_is_killed_leaves_nothing_and_touches_nobody() {
 #[test]
 fn what_a_paused_container_holds_is_ended_when_it_goes_on() {
     let container = Container::idle("entry-busybox");
-    let gateway = Gateway::to(&container);
+    let gateway = Gateway::without_guards(&container);
     let mut visitor = Visitor::v1(gateway.address, "/enter", shell(&container));
     visitor.opened();
     visitor.type_in("sleep 5020\r");
