@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The most that is let in and held.
@@ -55,6 +55,8 @@ pub enum Full {
     User(u32),
     /// Too much is held for those who do not take it.
     Memory,
+    /// Nobody new is let in, since the gateway goes down.
+    GoingDown,
 }
 
 /// What a person is told; it says what to do.
@@ -65,6 +67,7 @@ impl std::fmt::Display for Full {
             Full::Address(limit) => write!(f, "Your address has as many sessions here as it may ({limit})"),
             Full::User(limit) => write!(f, "You have as many sessions here as you may ({limit})"),
             Full::Memory => f.write_str("This gateway has no memory left for what comes in pieces"),
+            Full::GoingDown => f.write_str("This gateway goes down and takes no new sessions"),
         }?;
         f.write_str("; try again later.")
     }
@@ -95,6 +98,8 @@ pub struct Refusals {
     pub user: AtomicU64,
     /// [`Full::Memory`].
     pub memory: AtomicU64,
+    /// [`Full::GoingDown`].
+    pub going_down: AtomicU64,
     /// Connections that were closed at once, since the process had no descriptor left for them.
     pub descriptors: AtomicU64,
 }
@@ -105,6 +110,8 @@ pub struct Crowd {
     limits: Limits,
     sessions: AtomicUsize,
     held_bytes: AtomicUsize,
+    /// Nobody new is let in any more.
+    draining: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
     users: Mutex<HashMap<Box<str>, u32>>,
     refusals: Refusals,
@@ -131,6 +138,16 @@ impl Crowd {
         self.held_bytes.load(Ordering::Relaxed)
     }
 
+    /// From now on nobody new is let in: the gateway goes down. Who is in may stay for a while.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody new is let in any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Who was not let in.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
@@ -141,6 +158,9 @@ impl Crowd {
     /// # Errors
     /// There is no room.
     pub fn enter(&self, address: IpAddr) -> Result<Place, Full> {
+        if self.is_draining() {
+            return Err(self.refuse(Full::GoingDown));
+        }
         let limit = self.limits.sessions;
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= limit {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -214,6 +234,7 @@ impl Crowd {
             Full::Address(_) => &self.refusals.address,
             Full::User(_) => &self.refusals.user,
             Full::Memory => &self.refusals.memory,
+            Full::GoingDown => &self.refusals.going_down,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         full
@@ -268,6 +289,17 @@ mod tests {
         crowd.leave(&mut third);
         assert_eq!(crowd.sessions(), 0);
         assert_eq!(crowd.refusals().sessions.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_drains_lets_nobody_in_and_nobody_out() {
+        let crowd = crowd(2, None, None);
+        let mut first = crowd.enter(address(1)).unwrap();
+        crowd.drain();
+        assert_eq!(crowd.enter(address(1)).unwrap_err(), Full::GoingDown);
+        assert_eq!((crowd.sessions(), crowd.refusals().going_down.load(Ordering::Relaxed)), (1, 1));
+        crowd.leave(&mut first);
+        assert_eq!(crowd.sessions(), 0);
     }
 
     #[test]

@@ -105,8 +105,8 @@ pub enum Outcome {
         /// What is refused, and what to do.
         detail: String,
     },
-    /// The gateway is going down.
-    ShuttingDown,
+    /// The gateway goes down, and the time that it gave its sessions is over.
+    Drained,
     /// A fault of ours.
     Bug,
     /// Whoever decides who may enter could not be asked, so nobody is let in.
@@ -129,6 +129,31 @@ pub enum Outcome {
         /// Which, and what to do.
         detail: String,
     },
+    /// Nothing was typed for so long.
+    Idle {
+        /// How long that may be.
+        seconds: u32,
+    },
+    /// It has lasted as long as it may.
+    TimeOver {
+        /// How long that is.
+        seconds: u32,
+    },
+}
+
+/// A length of time for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seconds(seconds) = self;
+        match seconds {
+            0..=119 => write!(f, "{seconds} s"),
+            _ if seconds % 60 == 0 => write!(f, "{} min", seconds / 60),
+            _ => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+        }
+    }
 }
 
 /// The colour that LAIN's texts have always had.
@@ -155,12 +180,14 @@ impl Outcome {
             Outcome::ProtocolError { .. } => 13,
             Outcome::BadRequest { .. } => 14,
             Outcome::Refused { .. } => 15,
-            Outcome::ShuttingDown => 16,
+            Outcome::Drained => 16,
             Outcome::Bug => 17,
             Outcome::AccessUnavailable { .. } => 18,
             Outcome::AccessEnded { .. } => 19,
             Outcome::LocateUnavailable { .. } => 20,
             Outcome::OverLimit { .. } => 21,
+            Outcome::Idle { .. } => 22,
+            Outcome::TimeOver { .. } => 23,
         }
     }
 
@@ -182,12 +209,14 @@ impl Outcome {
             Outcome::ProtocolError { .. } => "protocol_error",
             Outcome::BadRequest { .. } => "bad_request",
             Outcome::Refused { .. } => "refused",
-            Outcome::ShuttingDown => "shutting_down",
+            Outcome::Drained => "drained",
             Outcome::Bug => "bug",
             Outcome::AccessUnavailable { .. } => "access_unavailable",
             Outcome::AccessEnded { .. } => "access_ended",
             Outcome::LocateUnavailable { .. } => "locate_unavailable",
             Outcome::OverLimit { .. } => "over_limit",
+            Outcome::Idle { .. } => "idle",
+            Outcome::TimeOver { .. } => "time_over",
         }
     }
 
@@ -211,9 +240,11 @@ impl Outcome {
             Outcome::ProtocolError { close_code, .. } => *close_code,
             Outcome::BadRequest { .. } => 4400,
             Outcome::Refused { .. } => 1008,
-            Outcome::ShuttingDown => 1012,
+            Outcome::Drained => 1012,
             Outcome::Bug => 1011,
             Outcome::AccessEnded { .. } => 4403,
+            Outcome::Idle { .. } => 4440,
+            Outcome::TimeOver { .. } => 4441,
         }
     }
 
@@ -242,12 +273,14 @@ impl Outcome {
             | Outcome::ProtocolError { .. }
             | Outcome::BadRequest { .. }
             | Outcome::Refused { .. }
-            | Outcome::ShuttingDown
+            | Outcome::Drained
             | Outcome::Bug
             | Outcome::AccessUnavailable { .. }
             | Outcome::AccessEnded { .. }
             | Outcome::LocateUnavailable { .. }
-            | Outcome::OverLimit { .. } => 125,
+            | Outcome::OverLimit { .. }
+            | Outcome::Idle { .. }
+            | Outcome::TimeOver { .. } => 125,
         }
     }
 
@@ -275,9 +308,11 @@ impl Outcome {
             | Outcome::ContainerPaused
             | Outcome::EngineLost { .. }
             | Outcome::ProtocolError { .. }
-            | Outcome::ShuttingDown
+            | Outcome::Drained
             | Outcome::Bug
-            | Outcome::AccessEnded { .. } => format!("{RED}>>> {self}{PLAIN}"),
+            | Outcome::AccessEnded { .. }
+            | Outcome::Idle { .. }
+            | Outcome::TimeOver { .. } => format!("{RED}>>> {self}{PLAIN}"),
         }
     }
 
@@ -328,10 +363,14 @@ impl fmt::Display for Outcome {
             Outcome::ClientVanished => f.write_str("The client's connection was lost."),
             Outcome::TimedOut { waited_for } => write!(f, "Waited too long for {waited_for}."),
             Outcome::ProtocolError { detail, .. } => write!(f, "Protocol error: {detail}."),
-            Outcome::ShuttingDown => f.write_str("The gateway is shutting down; enter again."),
+            Outcome::Drained => f.write_str("The gateway is drained and goes down; enter again."),
             Outcome::Bug => f.write_str("Entry has a bug; its log says more."),
             Outcome::AccessUnavailable { detail } => write!(f, "Access service unavailable: {detail}"),
             Outcome::AccessEnded { detail } => write!(f, "Access has ended: {detail}"),
+            Outcome::Idle { seconds } => write!(f, "Nothing was typed for {}.", Seconds(*seconds)),
+            Outcome::TimeOver { seconds } => {
+                write!(f, "The session's time is over: it may last {}.", Seconds(*seconds))
+            }
         }
     }
 }
@@ -377,6 +416,12 @@ mod tests {
     }
 
     #[test]
+    fn times_are_for_people() {
+        let table = [(0, "0 s"), (90, "90 s"), (120, "2 min"), (121, "2 min 1 s"), (36_000, "600 min")];
+        assert!(table.iter().all(|(seconds, text)| Seconds(*seconds).to_string() == *text));
+    }
+
+    #[test]
     fn status_zero_needs_proof() {
         let others = [
             Outcome::CouldNotStart { fault: StartFault::Other, detail: String::new() },
@@ -384,7 +429,9 @@ mod tests {
             Outcome::ContainerRemoved,
             Outcome::ClientVanished,
             Outcome::EngineLost { detail: String::new() },
-            Outcome::ShuttingDown,
+            Outcome::Drained,
+            Outcome::Idle { seconds: 60 },
+            Outcome::TimeOver { seconds: 60 },
             Outcome::Bug,
             Outcome::AccessUnavailable { detail: String::new() },
             Outcome::AccessEnded { detail: String::new() },

@@ -10,6 +10,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::time::Duration;
+
+/// How often signals are looked for while sessions end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -35,6 +39,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     status
 }
 
+/// Until the last session has ended, the time for that is over, or a signal says not to wait.
+fn drain(server: &Server, signals: &mut Signals, seconds: u32) -> io::Result<()> {
+    let sessions = server.crowd().sessions();
+    log::info!("signal {SIGTERM}: no new sessions; {sessions} may go on for {seconds} s");
+    server.drain()?;
+    while !server.has_ended() {
+        for signal in signals.pending() {
+            if signal != SIGHUP {
+                log::info!("signal {signal}: every session gets its CLOSE now");
+                return Ok(());
+            }
+            server.reload()?;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
+}
+
 fn serve(config: &Config) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -50,11 +72,17 @@ fn serve(config: &Config) -> io::Result<()> {
     })?;
     sys::forget_start();
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            log::info!("signal {signal}: no new sessions; every session gets its CLOSE");
-            break;
+        match signal {
+            SIGHUP => server.reload()?,
+            SIGTERM => {
+                drain(&server, &mut signals, config.settings.drain_seconds)?;
+                break;
+            }
+            _ => {
+                log::info!("signal {signal}: every session gets its CLOSE");
+                break;
+            }
         }
-        server.reload()?;
     }
     server.stop()?;
     drop(demo);

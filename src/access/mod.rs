@@ -170,8 +170,8 @@ pub struct Grant {
     pub user: String,
     /// When the rights end.
     pub expires: Option<UnixSeconds>,
-    /// The session itself was given so long, from its beginning: rights that are looked at again do not prolong it.
-    pub is_timed: bool,
+    /// How long the session may last, from its beginning.
+    pub lasts_seconds: Option<u32>,
     /// How they are looked at again.
     pub recheck: Recheck,
     /// A container that is asked for by name must be called so, by one of these patterns.
@@ -191,7 +191,7 @@ impl Grant {
         Grant {
             user: user.to_owned(),
             expires: None,
-            is_timed: false,
+            lasts_seconds: None,
             recheck: Recheck::Never,
             names: None,
             container: None,
@@ -279,7 +279,7 @@ impl Rule {
         match self {
             Rule::Anonymous | Rule::Tokens(_) => Move::NotMine,
             Rule::Jwt(jwt) => jwt.answer(question, reply, now),
-            Rule::Webhook(webhook) => webhook.answer(question, reply, now.wall),
+            Rule::Webhook(webhook) => webhook.answer(question, reply),
             Rule::Lain(lain) => lain.answer(question, stage, reply),
         }
     }

@@ -102,7 +102,7 @@ impl Webhook {
         }
     }
 
-    pub(super) fn answer(&self, question: &Question, reply: &Answer, wall: UnixSeconds) -> Move {
+    pub(super) fn answer(&self, question: &Question, reply: &Answer) -> Move {
         let answer: AnswerText = match good(reply, "It") {
             Ok(body) => match serde_json::from_slice(body) {
                 Ok(answer) => answer,
@@ -137,11 +137,10 @@ impl Webhook {
             };
             return Move::Decided(Verdict::Refused(text.to_owned()));
         }
-        let lasting =
-            answer.limits.and_then(|limits| limits.seconds).map(|seconds| wall.saturating_add(seconds));
+        let lasts = answer.limits.and_then(|limits| limits.seconds);
         Move::Decided(Verdict::Allowed(Box::new(Grant {
-            expires: [answer.expires, lasting].into_iter().flatten().min(),
-            is_timed: lasting.is_some(),
+            expires: answer.expires,
+            lasts_seconds: lasts.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             recheck: Recheck::ByToken,
             container: answer.container,
             engine: answer.engine,
@@ -171,7 +170,7 @@ mod tests {
     }
 
     fn answered(question: &Question, body: &Value) -> Verdict {
-        decided(webhook().answer(question, &reply(200, &body.to_string()), 1000))
+        decided(webhook().answer(question, &reply(200, &body.to_string())))
     }
 
     fn decided(next: Move) -> Verdict {
@@ -224,7 +223,8 @@ mod tests {
             Verdict::Allowed(grant) => {
                 let texts = [grant.container, grant.engine, grant.run_as, grant.workdir];
                 assert_eq!(texts, ["db-1", "east", "nobody", "/srv"].map(|text| Some(text.to_owned())));
-                assert_eq!((grant.expires, grant.recheck), (Some(1060), Recheck::ByToken));
+                assert_eq!((grant.expires, grant.lasts_seconds), (Some(5000), Some(60)));
+                assert_eq!(grant.recheck, Recheck::ByToken);
             }
             other => panic!("{other:?}"),
         }
@@ -289,15 +289,15 @@ mod tests {
             "{\"allow\":true,\"user\":\"a\"} trailing",
         ];
         for body in bodies {
-            let verdict = decided(webhook().answer(&question(), &reply(200, body), 1000));
+            let verdict = decided(webhook().answer(&question(), &reply(200, body)));
             assert!(matches!(verdict, Verdict::Unavailable(_)), "{body}: {verdict:?}");
         }
         let good = "{\"allow\":true,\"user\":\"a\"}";
         for status in [201, 204, 301, 401, 403, 404, 500, 503] {
-            let verdict = decided(webhook().answer(&question(), &reply(status, good), 1000));
+            let verdict = decided(webhook().answer(&question(), &reply(status, good)));
             assert!(matches!(verdict, Verdict::Unavailable(_)), "{status}: {verdict:?}");
         }
-        let verdict = decided(webhook().answer(&question(), &Err("it took too long".to_owned()), 1000));
+        let verdict = decided(webhook().answer(&question(), &Err("it took too long".to_owned())));
         assert_eq!(verdict, Verdict::Unavailable("It does not answer: it took too long.".to_owned()));
     }
 

@@ -29,6 +29,9 @@ pub(super) struct Draft {
     pub(super) front: Front,
     pub(super) attach_tail_lines: Option<u32>,
     pub(super) paused_seconds: Option<u32>,
+    pub(super) idle_minutes: Option<u32>,
+    pub(super) lasts_minutes: Option<u32>,
+    pub(super) drain_seconds: Option<u32>,
     pub(super) reap: ReapMode,
     pub(super) unguarded: bool,
     pub(super) reap_helper: Option<String>,
@@ -147,6 +150,9 @@ impl Draft {
         if let Some(seconds) = self.paused_seconds {
             settings.paused_milliseconds_max = u64::from(seconds) * 1000;
         }
+        settings.idle_seconds_max = self.idle_minutes.map(|minutes| minutes * 60);
+        settings.lasts_seconds_max = self.lasts_minutes.map(|minutes| minutes * 60);
+        settings.drain_seconds = self.drain_seconds.unwrap_or(settings.drain_seconds);
         settings.reap = self.reap;
         // What the demo runs ends with it.
         settings.guard = !self.unguarded && !self.demo;

@@ -178,8 +178,18 @@ pub const DESCRIPTORS_PER_LOOP: usize = 4 + 4 * CALL_CONNECTIONS_MAX;
 pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 /// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
 pub const CROWD_SESSIONS_MIN: usize = 512;
+/// So much of a loop's empty buffers is worth a call to give it back to the kernel.
+pub const FREED_BYTES_MIN: usize = 128 * 1024;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
+
+/// How long open sessions may go on once the gateway is asked to go down, unless its operator says otherwise. Docker kills
+/// what has not ended 10 s after it asked (`docker stop`), and CLOSE, its answer and the reaping need some 3 s of them.
+pub const DRAIN_SECONDS: u32 = 5;
+/// How often a loop without anything to do looks whether the other loops' sessions are over, while all wait for that.
+pub const DRAIN_LOOK_MILLISECONDS: u64 = 100;
+/// How long before its end a session is told of it; half of its time where that is less.
+pub const NOTICE_SECONDS_MAX: u32 = 60;
 
 /// LAIN's keep-alive.
 pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
@@ -187,6 +197,10 @@ pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
 /// PINGs are due at multiples of this, so that one waking of the loop serves several: a waking costs as much as some
 /// ten sends. The interval is a multiple of it, and so is it of the wheel's tick: nobody is pinged late for it.
 pub const PING_SLOT_MILLISECONDS: u64 = 80;
+
+/// How much earlier a PING may be sent: a turn of the loop in which nothing is due takes along one that soon is. So they
+/// go one by one between the keystrokes of a busy loop, which else would wait behind a slot's worth of them.
+pub const PING_EARLY_MILLISECONDS: u64 = PING_SLOT_MILLISECONDS / 2;
 
 /// When the first PING of a session is due that was upgraded at `now`: 5 to 10 s later, spread, so that clients that
 /// came together are not pinged together.
@@ -319,6 +333,12 @@ pub struct Settings {
     pub attach_tail_lines: u32,
     /// How long a container may stay paused under a session in which something is typed.
     pub paused_milliseconds_max: u64,
+    /// How long nobody may type in a session in which somebody could; as long as one likes, unless the operator says so.
+    pub idle_seconds_max: Option<u32>,
+    /// How long a session may last.
+    pub lasts_seconds_max: Option<u32>,
+    /// How long open sessions may go on once the gateway is asked to go down.
+    pub drain_seconds: u32,
     /// What is ended of what sessions leave.
     pub reap: ReapMode,
     /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
@@ -344,6 +364,9 @@ impl Default for Settings {
             allow_container: ContainerRule::default(),
             attach_tail_lines: 100,
             paused_milliseconds_max: 60_000,
+            idle_seconds_max: None,
+            lasts_seconds_max: None,
+            drain_seconds: DRAIN_SECONDS,
             reap: ReapMode::default(),
             guard: true,
             reap_helper: None,

@@ -28,6 +28,9 @@ const fn row(
 
 use Takes::{Many, Nothing, One};
 
+/// A year.
+const MINUTES_MAX: u32 = 365 * 24 * 60;
+
 /// Every option of `entry serve`, in the order of the help.
 const ROWS: &[Row] = &[
     row(
@@ -211,10 +214,15 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
-    row("base-path", One("PATH"), "what stands before /enter, /attach and /api/ping", |draft, text| {
-        draft.front.base_path = front::base_path(text)?;
-        Ok(())
-    }),
+    row(
+        "base-path",
+        One("PATH"),
+        "what stands before /enter, /attach, /api/ping, /livez and /readyz",
+        |draft, text| {
+            draft.front.base_path = front::base_path(text)?;
+            Ok(())
+        },
+    ),
     row(
         "attach-tail",
         One("LINES"),
@@ -230,6 +238,33 @@ const ROWS: &[Row] = &[
         "how long a container may stay paused under a session that is used  [60]",
         |draft, text| {
             draft.paused_seconds = Some(number(text, 1, 86_400)?);
+            Ok(())
+        },
+    ),
+    row(
+        "idle-timeout",
+        One("MINUTES"),
+        "end sessions in which nothing is typed for so long; told in the terminal before  [never]",
+        |draft, text| {
+            draft.idle_minutes = Some(number(text, 1, MINUTES_MAX)?);
+            Ok(())
+        },
+    ),
+    row(
+        "max-duration",
+        One("MINUTES"),
+        "end sessions that last so long; told in the terminal before  [never]",
+        |draft, text| {
+            draft.lasts_minutes = Some(number(text, 1, MINUTES_MAX)?);
+            Ok(())
+        },
+    ),
+    row(
+        "drain-timeout",
+        One("SECONDS"),
+        "how long open sessions may go on after SIGTERM; a second one ends them at once  [5]",
+        |draft, text| {
+            draft.drain_seconds = Some(number(text, 0, 86_400)?);
             Ok(())
         },
     ),

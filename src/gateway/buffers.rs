@@ -17,9 +17,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Gives up all empty buffers.
-    pub(super) fn clear(&mut self) {
-        self.free = Vec::new();
+    /// Gives up all empty buffers; how many bytes that frees.
+    pub(super) fn clear(&mut self) -> usize {
+        std::mem::take(&mut self.free).iter().map(Vec::capacity).sum()
     }
 }
 

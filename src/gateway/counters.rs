@@ -64,7 +64,9 @@ impl Counters {
             | Outcome::ProtocolError { .. }
             | Outcome::BadRequest { .. }
             | Outcome::OverLimit { .. }
-            | Outcome::ShuttingDown
+            | Outcome::Drained
+            | Outcome::Idle { .. }
+            | Outcome::TimeOver { .. }
             | Outcome::Bug => {}
         }
     }

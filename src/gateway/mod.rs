@@ -155,6 +155,8 @@ enum Input {
     Reply(Call, Result<Reply, CallError>),
     Timer,
     RulesChanged,
+    /// It may go on for so many seconds.
+    Drain(u32),
     ShutDown,
     /// A session that this guard is to know of, and one that it may forget.
     Guards(u64),
@@ -210,6 +212,8 @@ struct Gateway {
     /// The most sessions since memory was last given back.
     sessions_peak: usize,
     stopping: Arc<AtomicBool>,
+    /// Until when open sessions may go on, once nobody new is let in.
+    drain_until: Option<Millis>,
     stop_at: Option<Millis>,
 }
 
@@ -245,7 +249,10 @@ impl Gateway {
         if !self.ready.is_empty() || !self.fired.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at];
+        // Another loop's sessions end without a word to this one.
+        let drains = self.drain_until.filter(|_| self.stop_at.is_none());
+        let look = drains.map(|until| until.min(self.now + config::DRAIN_LOOK_MILLISECONDS));
+        let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at, look];
         let due = due.into_iter().flatten().min()?;
         // Poll rounds up, so it does not return a little early to find nothing due.
         Some(Duration::from_millis(due.saturating_sub(self.clock())))
@@ -253,6 +260,7 @@ impl Gateway {
 
     /// One turn; whether it was the last.
     fn turn(&mut self, events: &Events) -> bool {
+        let quiet = events.is_empty() && self.ready.is_empty();
         for event in events {
             self.deliver(event);
         }
@@ -265,6 +273,9 @@ impl Gateway {
         self.connect_waiting();
         self.peers.timer(&mut self.pool, self.now);
         self.wheel.advance(self.now, &mut self.fired);
+        if self.fired.is_empty() {
+            self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+        }
         for _ in 0..config::TIMERS_PER_TURN {
             let Some(index) = self.fired.pop() else { break };
             // Whoever took the slot meanwhile is asked early, which does no harm.
@@ -278,7 +289,11 @@ impl Gateway {
         if self.shared_rules.version() != self.rules_version {
             self.take_rules();
         }
-        if self.stopping.load(Ordering::Relaxed) && self.stop_at.is_none() {
+        if self.crowd.is_draining() && self.drain_until.is_none() {
+            self.begin_draining();
+        }
+        let drained = self.drain_until.is_some_and(|until| self.now >= until || self.crowd.sessions() == 0);
+        if (drained || self.stopping.load(Ordering::Relaxed)) && self.stop_at.is_none() {
             self.begin_stopping();
         }
         self.settle();
@@ -286,7 +301,7 @@ impl Gateway {
         for key in std::mem::take(&mut self.dying) {
             self.free(key);
         }
-        self.return_memory();
+        self.return_memory(quiet);
         if self.engines.wants_room() {
             self.forget_engines();
         }
@@ -447,6 +462,7 @@ impl Gateway {
             Input::Reply(call, reply) => session.reply(&mut cx, call, reply),
             Input::Timer => session.timer(&mut cx),
             Input::RulesChanged => session.rules_changed(&mut cx),
+            Input::Drain(seconds) => session.drain(&mut cx, seconds),
             Input::ShutDown => session.shut_down(&mut cx),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
@@ -677,12 +693,17 @@ impl Gateway {
 
     /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
     /// allocator has to look through all that it has.
-    fn return_memory(&mut self) {
+    fn return_memory(&mut self, quiet: bool) {
         let here = self.entries.len();
         self.sessions_peak = self.sessions_peak.max(here);
-        if self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2 {
+        let crowd_left =
+            self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2;
+        if crowd_left {
             self.sessions_peak = here;
-            self.pool.clear();
+        }
+        // Where only the time wakes the loop, no flood is under way that would need the empty buffers again.
+        let freed = if quiet || crowd_left { self.pool.clear() } else { 0 };
+        if crowd_left || freed >= config::FREED_BYTES_MIN {
             sys::return_freed_memory();
         }
     }
@@ -744,7 +765,19 @@ impl Gateway {
         }
     }
 
-    /// No new sessions; those that are get their CLOSE.
+    /// No new sessions; those that are may go on for a while. Who asks how the gateway does is still answered.
+    fn begin_draining(&mut self) {
+        let seconds = self.settings.drain_seconds;
+        self.drain_until = Some(self.now + u64::from(seconds) * 1000);
+        if seconds > 0 {
+            let keys: Vec<Key> = self.entries.keys().collect();
+            for key in keys {
+                self.step(key, Input::Drain(seconds));
+            }
+        }
+    }
+
+    /// All sessions that are still there get their CLOSE.
     fn begin_stopping(&mut self) {
         self.stop_at = Some(self.now + config::SHUTDOWN_MILLISECONDS_MAX);
         self.listener.close(self.poll.registry());

@@ -154,6 +154,7 @@ impl Server {
                 crowd: server.crowd.clone(),
                 sessions_peak: 0,
                 stopping: server.stopping.clone(),
+                drain_until: None,
                 stop_at: None,
             };
             let thread = std::thread::Builder::new().name(format!("loop-{number}"));
@@ -208,6 +209,21 @@ impl Server {
         }
         self.rules.reload();
         self.wakers.iter().try_for_each(Waker::wake)
+    }
+
+    /// Takes no new sessions from now on; those that are may go on for [`config::Settings::drain_seconds`], and are told.
+    /// With the last one, or at the end of that time, it ends as by [`Server::stop`].
+    ///
+    /// # Errors
+    /// A loop cannot be woken.
+    pub fn drain(&self) -> io::Result<()> {
+        self.crowd.drain();
+        self.wakers.iter().try_for_each(Waker::wake)
+    }
+
+    /// All loops have ended, as they do after a [`Server::drain`]; [`Server::stop`] returns at once then.
+    pub fn has_ended(&self) -> bool {
+        self.loops.iter().all(JoinHandle::is_finished)
     }
 
     /// Ends it: every session gets its CLOSE. Returns when all have, or when they took too long.

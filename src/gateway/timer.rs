@@ -104,6 +104,14 @@ impl Wheel {
         self.tick = self.tick.max(until);
     }
 
+    /// One key that is due until `at`, of those that are due first; it is not armed any more.
+    pub fn take_until(&mut self, at: Millis) -> Option<u32> {
+        let tick = self.next().filter(|next| *next <= at)? >> TICK_SHIFT;
+        let key = self.heads[(tick % BUCKETS) as usize];
+        self.cancel(key);
+        Some(key)
+    }
+
     /// When something may be due next.
     pub fn next(&self) -> Option<Millis> {
         let begin = self.tick + 1;
@@ -153,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_soon_is_taken_one_by_one() {
+        let mut wheel = Wheel::new(0);
+        wheel.arm(1, 160);
+        wheel.arm(2, 160);
+        wheel.arm(3, 176);
+        assert_eq!(wheel.take_until(159), None);
+        let mut taken = [wheel.take_until(160), wheel.take_until(160)];
+        taken.sort_unstable();
+        assert_eq!(taken, [Some(1), Some(2)]);
+        assert_eq!(wheel.take_until(160), None);
+        assert_eq!(advance(&mut wheel, 176), [3]);
+        assert_eq!(wheel.take_until(u64::MAX), None);
+    }
+
+    #[test]
     fn what_is_due_already_fires_at_the_next_tick() {
         let mut wheel = Wheel::new(5000);
         wheel.arm(0, 10);
@@ -171,7 +194,7 @@ mod tests {
     proptest! {
         /// Against a list that is searched: whatever is armed, moved, cancelled and advanced.
         #[test]
-        fn equals_a_plain_list(operations in prop::collection::vec((0..4_u8, 0..20_u32, 0..20_000_u64), 1..200)) {
+        fn equals_a_plain_list(operations in prop::collection::vec((0..5_u8, 0..20_u32, 0..20_000_u64), 1..200)) {
             let mut wheel = Wheel::new(0);
             let mut list: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
             let mut now = 0;
@@ -186,6 +209,11 @@ mod tests {
                     2 => {
                         wheel.cancel(key);
                         list.remove(&key);
+                    }
+                    3 => {
+                        let first = list.values().min().copied().filter(|first| *first <= now + value);
+                        let taken = wheel.take_until(now + value);
+                        prop_assert_eq!(taken.and_then(|key| list.remove(&key)), first);
                     }
                     _ => {
                         now += value;

@@ -406,11 +406,13 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ProtocolError { .. }
         | Outcome::BadRequest { .. }
         | Outcome::Refused { .. }
-        | Outcome::ShuttingDown
+        | Outcome::Drained
         | Outcome::Bug
         | Outcome::AccessUnavailable { .. }
         | Outcome::AccessEnded { .. }
         | Outcome::LocateUnavailable { .. }
-        | Outcome::OverLimit { .. } => true,
+        | Outcome::OverLimit { .. }
+        | Outcome::Idle { .. }
+        | Outcome::TimeOver { .. } => true,
     }
 }

@@ -17,6 +17,7 @@ mod closing;
 mod exchange;
 mod guarding;
 mod inbound;
+mod lasting;
 mod locating;
 mod opening;
 mod reaping;
@@ -39,6 +40,7 @@ pub use exchange::{Call, CallError, Context, Effect, Event, Lane, Reap, SessionI
 use guarding::Guarding;
 pub use guarding::Post;
 use inbound::{Arrival, Inbound};
+use lasting::Typed;
 use opening::Opening;
 use reaping::Reaping;
 use rights::Rights;
@@ -376,12 +378,13 @@ impl Session {
 
     /// Time has passed; does what is due.
     pub fn timer(&mut self, cx: &mut Context<'_>) {
-        if cx.now >= self.next_ping {
+        if cx.now + config::PING_EARLY_MILLISECONDS >= self.next_ping {
             // From when it was due, and not from now, so that a little lateness does not add up; after a long sleep of the
             // machine there is one PING and no pile of them.
-            let intervals = (cx.now - self.next_ping) / config::PING_INTERVAL_MILLISECONDS + 1;
+            let due = self.next_ping;
+            let intervals = cx.now.saturating_sub(due) / config::PING_INTERVAL_MILLISECONDS + 1;
             self.next_ping += intervals * config::PING_INTERVAL_MILLISECONDS;
-            self.ping(cx);
+            self.ping(cx, due);
         }
         if self.reaping.as_ref().is_some_and(|reaping| cx.now >= reaping.deadline()) {
             self.reaping_timer(cx);
@@ -416,7 +419,7 @@ impl Session {
                 cx.effects.push(Effect::CloseClient);
             }
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
-                self.end(cx, Outcome::ShuttingDown);
+                self.end(cx, Outcome::Drained);
             }
             // It outlasts everybody whom it guards.
             State::Closing(_) | State::Guarding(_) | State::Gone => {}
@@ -442,8 +445,9 @@ impl Session {
         }
     }
 
-    /// LAIN's keep-alive, and the moment to wonder about what is typed and not answered.
-    fn ping(&mut self, cx: &mut Context<'_>) {
+    /// LAIN's keep-alive, and the moment for whatever is looked at now and then. It `was_due` then, perhaps with others
+    /// behind it.
+    fn ping(&mut self, cx: &mut Context<'_>, was_due: Millis) {
         // A client that does not read what is queued for it is not idle, and needs nothing more in its queue.
         if cx.client_backlog == 0 {
             send(
@@ -456,10 +460,20 @@ impl Session {
                 },
             );
         }
-        if let State::Streaming(state) = &mut self.state {
-            state.wonder_about_pause(self.codec, cx);
-            self.check_rights(cx);
-        }
+        let one_before = |ping: Millis| ping.saturating_sub(config::PING_INTERVAL_MILLISECONDS);
+        let (before, due) = (one_before(was_due), one_before(self.next_ping));
+        let typed = match &mut self.state {
+            State::Streaming(state) => state.wonder_about_pause(self.codec, cx),
+            State::Opening(_) => Typed::Nothing,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Guarding(_)
+            | State::Gone => return,
+        };
+        self.check_rights(cx);
+        self.check_time(cx, typed, before, due);
     }
 }
 

@@ -454,7 +454,7 @@ fn wanted_target(hello: &Hello) -> Result<Target, String> {
     Ok(Target::App { app: hello.app.clone(), proc: hello.proc.clone(), instance: hello.instance.clone() })
 }
 
-/// As [`Stay`] keeps time.
+/// As an open session keeps time.
 pub(super) fn seconds(milliseconds: Millis) -> u32 {
     u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)
 }

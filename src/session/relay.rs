@@ -82,6 +82,21 @@ impl Relay {
         text
     }
 
+    /// What is wrong with a stream that ends behind `held`, which has not been passed on yet: a frame in it that is none,
+    /// or one that is cut.
+    pub(super) fn fault_at_end(&self, held: &[u8]) -> Option<String> {
+        let Relay::Multiplexed { decoder, .. } = self else { return None };
+        let mut decoder = decoder.clone();
+        let mut rest = held;
+        while !rest.is_empty() {
+            match decoder.next(rest) {
+                Ok((consumed, _)) => rest = &rest[consumed..],
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+        (!decoder.is_at_boundary()).then(|| "it ends within a frame".to_owned())
+    }
+
     /// The stream has ended: what was held goes out as it is.
     pub(super) fn flush(&mut self, codec: Codec, lane: &mut Lane) {
         let tails = match self {

@@ -27,8 +27,17 @@ pub(super) struct Rights {
     user: User,
     /// [`UnixSeconds::MAX`] where they have no end.
     expires: UnixSeconds,
+    /// Only where there is something in it.
+    terms: Option<Box<Terms>>,
+}
+
+/// What rights are tied to.
+#[derive(Debug)]
+struct Terms {
+    /// How long the session may last by them.
+    lasts_seconds: Option<u32>,
     /// What is asked again; none where there is nothing to ask.
-    again: Option<Box<Again>>,
+    again: Option<Again>,
 }
 
 #[derive(Debug)]
@@ -54,9 +63,19 @@ impl Rights {
         let again = token.map(|token| {
             let at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
             let question = Question { token, ..question };
-            Box::new(Again { question, at, inquiry: None, unanswered_since: None })
+            Again { question, at, inquiry: None, unanswered_since: None }
         });
-        Rights { user: grant.user.as_str().into(), expires: grant.expires.unwrap_or(UnixSeconds::MAX), again }
+        let lasts_seconds = grant.lasts_seconds;
+        let tied = lasts_seconds.is_some() || again.is_some();
+        Rights {
+            user: grant.user.as_str().into(),
+            expires: grant.expires.unwrap_or(UnixSeconds::MAX),
+            terms: tied.then(|| Box::new(Terms { lasts_seconds, again })),
+        }
+    }
+
+    fn again(&mut self) -> Option<&mut Again> {
+        self.terms.as_mut()?.again.as_mut()
     }
 }
 
@@ -64,6 +83,11 @@ impl Session {
     /// Who is in it, as the access rules named them; empty before they have.
     pub fn user(&self) -> &str {
         self.rights().map_or("", |rights| &rights.user)
+    }
+
+    /// How long it may last by the rights of who is in it, in seconds.
+    pub(super) fn granted_seconds(&self) -> Option<u32> {
+        self.rights()?.terms.as_ref()?.lasts_seconds
     }
 
     /// Where the client is, once it is let in: behind trusted proxies, what those say.
@@ -131,7 +155,7 @@ impl Session {
     fn admit(&mut self, cx: &mut Context<'_>, grant: Grant) {
         let State::Opening(state) = &mut self.state else { return };
         let Some(question) = state.question.take() else { return };
-        if grant.expires.is_some_and(|expires| cx.wall >= expires) {
+        if grant.expires.is_some_and(|expires| cx.wall >= expires) || grant.lasts_seconds == Some(0) {
             let detail = "Your access has expired.".to_owned();
             return self.end(cx, Outcome::Refused { detail });
         }
@@ -164,7 +188,7 @@ impl Session {
     /// The rules are others than before: those who are in by a file must still stand in it.
     pub fn rules_changed(&mut self, cx: &mut Context<'_>) {
         if let State::Streaming(state) = &mut self.state
-            && let Some(again) = &mut state.stay.rights.again
+            && let Some(again) = state.stay.rights.again()
             && matches!(again.question.token, Token::Hash(_))
         {
             again.at = cx.now;
@@ -174,14 +198,13 @@ impl Session {
 
     /// Rights have an end, and may have been taken away.
     pub(super) fn check_rights(&mut self, cx: &mut Context<'_>) {
-        let State::Streaming(state) = &mut self.state else { return };
-        let rights = &mut state.stay.rights;
-        if cx.wall >= rights.expires {
+        if self.rights().is_some_and(|rights| cx.wall >= rights.expires) {
             let detail = "its time is over.".to_owned();
             return self.end(cx, Outcome::AccessEnded { detail });
         }
-        let Some(again) = rights.again.as_mut().filter(|again| cx.now >= again.at && again.inquiry.is_none())
-        else {
+        let State::Streaming(state) = &mut self.state else { return };
+        let rights = &mut state.stay.rights;
+        let Some(again) = rights.again().filter(|again| cx.now >= again.at && again.inquiry.is_none()) else {
             return;
         };
         let (inquiry, step) = cx.rules.begin(&again.question, &mut Now { wall: cx.wall, keys: cx.keys });
@@ -191,7 +214,7 @@ impl Session {
     /// A service has answered whether somebody may stay, or could not be asked.
     pub(super) fn recheck_answered(&mut self, cx: &mut Context<'_>, reply: Result<Reply, CallError>) {
         let State::Streaming(state) = &mut self.state else { return };
-        let Some(again) = &mut state.stay.rights.again else { return };
+        let Some(again) = state.stay.rights.again() else { return };
         let Some(mut inquiry) = again.inquiry.take() else { return };
         let answer: Answer = reply.map_err(|CallError(trouble)| trouble);
         let mut now = Now { wall: cx.wall, keys: cx.keys };
@@ -201,8 +224,8 @@ impl Session {
 
     fn recheck_step(&mut self, cx: &mut Context<'_>, inquiry: Inquiry, step: Step) {
         let State::Streaming(state) = &mut self.state else { return };
-        let rights = &mut state.stay.rights;
-        let Some(again) = &mut rights.again else { return };
+        let Rights { user, expires, terms: Some(terms) } = &mut state.stay.rights else { return };
+        let Terms { lasts_seconds, again: Some(again) } = &mut **terms else { return };
         let interval = cx.settings.recheck_milliseconds;
         let ended = match step {
             Step::Ask { service, request } => {
@@ -210,9 +233,10 @@ impl Session {
                 let peer = Peer::Service(service);
                 return cx.effects.push(Effect::Call { peer, call: Call::Access, request });
             }
-            Step::Decided(Verdict::Allowed(grant)) if *grant.user == *rights.user => {
-                let expires = grant.expires.unwrap_or(UnixSeconds::MAX);
-                rights.expires = if grant.is_timed { rights.expires.min(expires) } else { expires };
+            Step::Decided(Verdict::Allowed(grant)) if *grant.user == **user => {
+                *expires = grant.expires.unwrap_or(UnixSeconds::MAX);
+                // From its beginning on: asking again does not prolong it.
+                *lasts_seconds = [*lasts_seconds, grant.lasts_seconds].into_iter().flatten().min();
                 again.at = interval.map_or(Millis::MAX, |interval| cx.now + interval);
                 again.unanswered_since = None;
                 return;

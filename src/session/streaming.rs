@@ -3,6 +3,7 @@
 //! An idle session owns no buffer: everything here that does is boxed and rare.
 
 use super::closing::Settling;
+use super::lasting::Typed;
 use super::relay::{Piece, Relay, write_output};
 use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay};
 use crate::config;
@@ -35,8 +36,9 @@ pub(super) struct Streaming {
     input_open: bool,
     /// Nothing has come from the process yet, but for what is held.
     fresh: bool,
-    /// Something was typed since the last output.
-    unanswered: bool,
+    typed: Typed,
+    /// When the PING was due before which something was typed last, in seconds of the driver's clock.
+    pub(super) quiet_since: u32,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ enum Flow {
 
 impl Streaming {
     pub(super) fn exec(stay: Stay, input_open: bool, size: Option<WindowSize>, resizing: bool) -> Self {
+        let quiet_since = stay.opened_seconds;
         Streaming {
             relay: Relay::new(stay.tty),
             stay: Box::new(stay),
@@ -103,7 +106,8 @@ impl Streaming {
             resize_again: false,
             input_open,
             fresh: true,
-            unanswered: false,
+            typed: Typed::Nothing,
+            quiet_since,
         }
     }
 
@@ -162,7 +166,7 @@ impl Streaming {
     /// Bytes for the process, copied; for what was typed ahead.
     pub(super) fn input(&mut self, cx: &mut Context<'_>, content: &[u8]) {
         if self.input_open && !content.is_empty() {
-            self.unanswered = true;
+            self.typed = Typed::Unanswered;
             match &mut self.early {
                 Some(early) => early.bytes.extend_from_slice(content),
                 None => cx.to_engine.bytes.extend_from_slice(content),
@@ -212,7 +216,10 @@ impl Streaming {
 
     /// Bytes of the engine. Whether the stream goes on is for the session to see.
     fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
-        let is_answer = std::mem::take(&mut self.unanswered);
+        let is_answer = self.typed == Typed::Unanswered;
+        if is_answer {
+            self.typed = Typed::Answered;
+        }
         self.paused_since = None;
         if self.fresh && self.hold_failure(cx.now, &buffer[range.clone()], is_answer) {
             return Flow::Open;
@@ -305,18 +312,39 @@ impl Streaming {
         Flow::Open
     }
 
-    /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word.
-    pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) {
+    /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word. Gives what was
+    /// typed since it was last asked.
+    pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) -> Typed {
+        let typed = std::mem::replace(&mut self.typed, Typed::Nothing);
         if let Some(follow) = &mut self.follow
             && cx.client_backlog == 0
         {
             follow.viewer.confess(codec, cx.to_client);
         }
-        if self.unanswered || self.paused_since.is_some() {
-            self.unanswered = false;
+        if typed == Typed::Unanswered || self.paused_since.is_some() {
             let request = request::inspect_container(&self.stay.dialect, &self.stay.container.to_string());
             cx.call(self.stay.engine, Call::ProbePaused, request);
         }
+        typed
+    }
+
+    /// There is somebody's input that may still come.
+    pub(super) fn can_be_typed_in(&self) -> bool {
+        self.input_open
+    }
+
+    /// A word of ours to the person in there. On a terminal it goes over the first line, with the cursor put back
+    /// (DECSC, DECRC): a shell's line stays as it was, and of a full-screen program only that line is to be drawn anew.
+    pub(super) fn note(&self, codec: Codec, cx: &mut Context<'_>, text: &str) {
+        // Who reads nothing reads no such words either, and they do not pile up for him.
+        if cx.client_backlog > config::READ_BYTES {
+            return;
+        }
+        let text = match self.stay.tty && self.follow.is_none() {
+            true => format!("\x1b7\x1b[H\x1b[2K\x1b[31m>>> {text}\x1b[0m\x1b8\x07"),
+            false => format!(">>> {text}\n"),
+        };
+        write_output(codec, &mut cx.to_client.bytes, Output::Stderr, text.as_bytes());
     }
 }
 
@@ -386,7 +414,7 @@ impl Session {
         let size = match decode_request(self.codec, message, cx.scratch) {
             Ok(Request::Plain(content)) => {
                 if state.input_open && !content.is_empty() {
-                    state.unanswered = true;
+                    state.typed = Typed::Unanswered;
                     if let Some(early) = &mut state.early {
                         early.bytes.extend_from_slice(content);
                     } else if self.codec == Codec::Json {
@@ -473,6 +501,15 @@ impl Session {
 
     /// The engine's stream is over: everything it gave has been passed on; how it ended must be asked.
     pub(super) fn stream_ended(&mut self, cx: &mut Context<'_>) {
+        let State::Streaming(state) = &mut self.state else { return };
+        let held = state.held.as_ref().map_or(&[][..], |held| &held.bytes);
+        if let Some(fault) = state.relay.fault_at_end(held) {
+            // Output is missing, so no status of the process would be the truth about what was seen of it.
+            state.release_held(self.codec, cx);
+            state.relay.flush(self.codec, cx.to_client);
+            return self
+                .end(cx, Outcome::EngineLost { detail: format!("its stream cannot be read: {fault}") });
+        }
         let State::Streaming(mut state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         cx.effects.push(Effect::CloseEngine);
         let failure = state.held.take().map(|held| held.bytes);

@@ -115,7 +115,7 @@ impl Session {
             }
         };
         let head_only = parsed.method == "HEAD";
-        match route(&parsed, &cx.settings.front) {
+        match route(&parsed, &cx.settings.front, cx.crowd.is_draining()) {
             Route::Answer { status, headers, text } => {
                 self.answer_http(cx, status, headers, text);
                 if head_only {
@@ -244,19 +244,13 @@ enum Route<'a> {
 const TOKEN_IN_QUERY: [&str; 6] =
     ["access_token", "access-token", "token", "jwt", "id_token", "authorization"];
 
-fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
+fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Route<'a> {
     let action = match head.path().strip_prefix(front.base_path.as_str()).unwrap_or_default() {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
-        "/api/ping" if matches!(head.method, "GET" | "HEAD") => {
-            return Route::Answer { status: 200, headers: &[], text: "pong\n" };
-        }
-        "/api/ping" => {
-            let headers: &[_] = &[("Allow", "GET, HEAD")];
-            return Route::Answer { status: 405, headers, text: "Use GET.\n" };
-        }
+        path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
         _ => {
-            let text = "Nothing is here. There are /enter, /attach and /api/ping.\n";
+            let text = "Nothing is here. There are /enter, /attach, /api/ping, /livez and /readyz.\n";
             return Route::Answer { status: 404, headers: &[], text };
         }
     };
@@ -297,6 +291,20 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
         (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+/// What balancers and whoever looks after the process ask: whether it lives, and whether it takes new sessions.
+fn health(path: &str, method: &str, is_draining: bool) -> Route<'static> {
+    if !matches!(method, "GET" | "HEAD") {
+        return Route::Answer { status: 405, headers: &[("Allow", "GET, HEAD")], text: "Use GET.\n" };
+    }
+    let (status, text) = match path {
+        "/readyz" if is_draining => (503, "draining\n"),
+        "/readyz" => (200, "ready\n"),
+        "/livez" => (200, "alive\n"),
+        _ => (200, "pong\n"),
+    };
+    Route::Answer { status, headers: &[], text }
 }
 
 /// The value of a cookie (RFC 6265, 5.4), if it has one.

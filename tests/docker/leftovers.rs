@@ -156,11 +156,11 @@ fn sigterm_gives_every_session_its_close_and_leaves_nothing() {
     for visitor in visitors {
         let goodbye = visitor.goodbye();
         assert_eq!((goodbye.outcome, goodbye.code), (Some((16, 125)), 1012), "{goodbye:?}");
-        assert_eq!(goodbye.text, "\x1b[31m>>> The gateway is shutting down; enter again.\x1b[0m");
+        assert_eq!(goodbye.text, "\x1b[31m>>> The gateway is drained and goes down; enter again.\x1b[0m");
     }
     let (status, shown) = terminal.finish();
     assert_eq!(status, 125);
-    assert!(shown.contains("The gateway is shutting down; enter again."), "{shown}");
+    assert!(shown.contains("The gateway is drained and goes down; enter again."), "{shown}");
     assert_eq!(gateway.ended(), 0);
     container.await_idle();
 }

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 #[test]
 fn a_signal_ends_every_session_with_a_word_and_then_the_program() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        let mut serving = Serving::start(&["--demo", "--workers", "2"]);
+        let mut serving = Serving::start(&["--demo", "--workers", "2", "--drain-timeout", "0"]);
         let mut sessions: Vec<Client> =
             (0..6).map(|_| Client::enter(serving.address, hello(&["cat"])).opened()).collect();
         sessions.push(Client::enter(serving.address, hello_tty(&["sleep", "1000"])).opened());
@@ -24,7 +24,7 @@ fn a_signal_ends_every_session_with_a_word_and_then_the_program() {
         for session in sessions {
             let end = session.end();
             assert_eq!((end.outcome, end.exit_status, end.code), (16, 125, 1012), "{end:?}");
-            assert!(end.text.contains("shutting down"), "{end:?}");
+            assert!(end.text.contains("goes down"), "{end:?}");
         }
         assert_eq!(greeting.close_code(), 1012);
         drop(greeting);

@@ -13,6 +13,7 @@ mod client;
 mod codecs;
 mod crowd;
 mod demo;
+mod drain;
 mod endings;
 mod engines;
 mod fake;

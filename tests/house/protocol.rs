@@ -262,13 +262,15 @@ fn outcomes() -> Vec<Outcome> {
             Outcome::TimedOut { .. } => [1002, 1003, 1007, 1009].map(protocol_error).to_vec(),
             Outcome::ProtocolError { .. } => vec![Outcome::BadRequest { detail: detail() }],
             Outcome::BadRequest { .. } => vec![Outcome::Refused { detail: detail() }],
-            Outcome::Refused { .. } => vec![Outcome::ShuttingDown],
-            Outcome::ShuttingDown => vec![Outcome::Bug],
+            Outcome::Refused { .. } => vec![Outcome::Drained],
+            Outcome::Drained => vec![Outcome::Bug],
             Outcome::Bug => vec![Outcome::AccessUnavailable { detail: detail() }],
             Outcome::AccessUnavailable { .. } => vec![Outcome::AccessEnded { detail: detail() }],
             Outcome::AccessEnded { .. } => vec![Outcome::LocateUnavailable { detail: detail() }],
             Outcome::LocateUnavailable { .. } => vec![Outcome::OverLimit { detail: detail() }],
-            Outcome::OverLimit { .. } => break,
+            Outcome::OverLimit { .. } => vec![Outcome::Idle { seconds: 60 }],
+            Outcome::Idle { .. } => vec![Outcome::TimeOver { seconds: 60 }],
+            Outcome::TimeOver { .. } => break,
         };
         outcomes.extend(next);
     }
@@ -307,7 +309,7 @@ fn the_page_tells_every_outcome_as_it_is() {
     let page = readme();
     let rows = told_outcomes(&page);
     let numbers: Vec<i32> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
-    assert_eq!(numbers, (1..=21).collect::<Vec<i32>>());
+    assert_eq!(numbers, (1..=23).collect::<Vec<i32>>());
     for outcome in outcomes() {
         let row = &rows[usize::try_from(outcome.number() - 1).unwrap()];
         let numbers = |cell: &str| -> Vec<String> {

@@ -365,6 +365,10 @@ impl Visit {
         self.step(|session, cx, _| session.rules_changed(cx));
     }
 
+    pub(crate) fn drain(&mut self, seconds: u32) {
+        self.step(|session, cx, _| session.drain(cx, seconds));
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.step(|session, cx, _| session.shut_down(cx));
     }
@@ -385,6 +389,11 @@ impl Visit {
         }
         self.now = until;
         self.wall = wall + milliseconds / 1000;
+    }
+
+    /// The loop has time for it, whether anything is due or not.
+    pub(crate) fn timer(&mut self) {
+        self.step(|session, cx, _| session.timer(cx));
     }
 
     pub(crate) fn reply(&mut self, call: Call, status: u16, body: &Value) {

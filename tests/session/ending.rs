@@ -421,8 +421,8 @@ fn a_shutdown_is_told_to_everybody() {
 
         let mut open = Visit::open(speaks, Kind::Docker51, terminal());
         open.shut_down();
-        assert_eq!(open.outcomes, [Outcome::ShuttingDown]);
-        assert!(open.heard_the_end().contains("shutting down"));
+        assert_eq!(open.outcomes, [Outcome::Drained]);
+        assert!(open.heard_the_end().contains("goes down"));
         open.reaps();
         open.say_goodbye();
         open.is_over();
@@ -472,7 +472,7 @@ fn a_bug_met_while_closing_is_no_second_outcome() {
     visit.heard_the_end();
     visit.calls.clear();
     visit.fail();
-    assert_eq!((visit.outcomes.as_slice(), visit.reaps.len()), (&[Outcome::ShuttingDown][..], 1));
+    assert_eq!((visit.outcomes.as_slice(), visit.reaps.len()), (&[Outcome::Drained][..], 1));
     assert_eq!(visit.said, b"");
     visit.is_over();
 }

@@ -35,9 +35,13 @@ fn what_is_no_upgrade_gets_an_answer_in_plain_http() {
     let no_key = format!("GET /enter HTTP/1.1\r\n{}\r\n", UPGRADE.replace("Sec-WebSocket-Key", "X"));
     let other_page =
         format!("GET /enter HTTP/1.1\r\nHost: h\r\nOrigin: https://evil.example\r\n{UPGRADE}\r\n");
-    let table: [(&str, u16, &str); 12] = [
+    let table: [(&str, u16, &str); 16] = [
         ("GET /api/ping HTTP/1.1\r\nHost: h\r\n\r\n", 200, "pong"),
         ("HEAD /api/ping HTTP/1.1\r\n\r\n", 200, ""),
+        ("GET /livez HTTP/1.1\r\n\r\n", 200, "alive"),
+        ("GET /readyz HTTP/1.1\r\n\r\n", 200, "ready"),
+        ("HEAD /readyz HTTP/1.1\r\n\r\n", 200, ""),
+        ("POST /readyz HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "GET"),
         ("POST /api/ping HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "GET"),
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 404, "/enter"),
         ("GET /enter HTTP/1.1\r\nHost: h\r\n\r\n", 426, "Upgrade: websocket"),

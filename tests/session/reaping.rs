@@ -381,7 +381,7 @@ fn the_client_waits_for_none_of_it() {
     let mut visit = Visit::open(Speaks::V1, Kind::Docker51, shell());
     visit.shut_down();
     assert!(
-        visit.heard_the_end().contains("shutting down"),
+        visit.heard_the_end().contains("goes down"),
         "its CLOSE comes before the engine has said anything"
     );
     visit.client_vanishes();

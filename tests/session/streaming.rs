@@ -291,6 +291,23 @@ fn pings_come_every_ten_seconds_from_the_upgrade_on() {
 }
 
 #[test]
+fn a_ping_may_be_a_little_early_and_none_is_for_it() {
+    let mut visit = Visit::open(Speaks::V1, Kind::Docker51, terminal());
+    let first = config::first_ping_at(visit.now, 7) - visit.now;
+    visit.wait(first - config::PING_EARLY_MILLISECONDS - 1);
+    visit.timer();
+    assert_eq!(visit.heard(), []);
+    visit.wait(1);
+    visit.timer();
+    assert_eq!(visit.heard(), [Heard::Ping]);
+    visit.timer();
+    visit.wait(config::PING_EARLY_MILLISECONDS + 9_999);
+    assert_eq!(visit.heard(), [], "the next is due when it would have been");
+    visit.wait(1);
+    assert_eq!(visit.heard(), [Heard::Ping]);
+}
+
+#[test]
 fn a_session_that_opens_slowly_is_pinged_too() {
     let mut visit = Visit::new(Speaks::V1);
     visit.upgrade("/enter", "");
@@ -551,6 +568,51 @@ fn output_behind_the_head_is_in_place_however_long_it_is() {
             let count: usize =
                 heard.iter().map(|heard| if let Heard::Stdout(part) = heard { part.len() } else { 0 }).sum();
             assert_eq!(count, length);
+        }
+    }
+}
+
+/// Output is missing where a stream breaks its rules or is cut, so whatever the process ended with would be no truth.
+#[test]
+fn a_stream_that_ends_out_of_order_is_no_exit() {
+    let good = frame(1, b"Error: or so it looks\r\n");
+    let broken = [&good[..], b"\x09\0\0\0\0\0\0\x01x"].concat();
+    let cut_in_payload = frame(1, b"Error: or so it looks\r\n and goes on").split_at(38).0.to_vec();
+    let cut_in_header = [&good[..], b"\x01\0\0"].concat();
+    let unheld = [&frame(1, b"plain")[..], &frame(1, b"cut")[..9]].concat();
+    for (stream, words) in [
+        (&broken, "type 9"),
+        (&cut_in_payload, "within a frame"),
+        (&cut_in_header, "within a frame"),
+        (&unheld, "within a frame"),
+    ] {
+        for pace in PACES {
+            let hello = Hello { stdin: true, command: vec!["x".to_owned()], ..Hello::default() };
+            let mut visit = Visit::open(Speaks::V1, Kind::Docker51, hello);
+            visit.pace = pace;
+            visit.engine(stream);
+            if visit.outcomes.is_empty() {
+                visit.engine_ends();
+            }
+            assert!(
+                matches!(&visit.outcomes[..], [Outcome::EngineLost { detail }] if detail.contains(words)),
+                "{words}: {:?}",
+                visit.outcomes
+            );
+            assert_eq!(visit.outcomes[0].exit_status(), 125);
+            let out: Vec<u8> = visit
+                .heard()
+                .into_iter()
+                .filter_map(|heard| match heard {
+                    Heard::Stdout(bytes) => Some(bytes),
+                    _ => None,
+                })
+                .flatten()
+                .collect();
+            assert!(
+                out.starts_with(b"Error: or so it looks\r\n") || out == b"plainc",
+                "what is good is passed on"
+            );
         }
     }
 }

@@ -315,11 +315,13 @@ impl Client {
             _ if !talks => {}
             Act::Type(bytes) => {
                 let text = self.text(fate, bytes);
+                fate.typed_at = now;
                 let (first, message) = frames::message(speaks, frames::PLAIN, &text);
                 self.frame(first, &message, chance);
             }
             Act::TypeInPieces(bytes, pieces) => {
                 let text = self.text(fate, bytes);
+                fate.typed_at = now;
                 let (first, message) = frames::message(speaks, frames::PLAIN, &text);
                 let size = message.len().div_ceil(pieces).max(1);
                 let count = message.len().div_ceil(size);
@@ -441,6 +443,10 @@ impl Client {
 
     fn hear_output(&mut self, stream: usize, content: &[u8], fate: &mut Fate) {
         const OWN: &[u8] = b"\r\n\x1b[31m>>> ";
+        // What is said of an end that comes soon: over the first line, or in plain words.
+        if stream == 1 && (content.starts_with(b"\x1b7\x1b[H") || content.starts_with(b">>> ")) {
+            return;
+        }
         if stream == 1 && content.starts_with(OWN) {
             let text = String::from_utf8_lossy(&content[OWN.len()..]);
             if let Some((lines, _)) = text.split_once(" lines were skipped") {
@@ -512,8 +518,7 @@ impl Client {
             assert_eq!(*code, outcome.close_code());
             assert!(outcome.to_string().starts_with(reason.as_str()), "{reason}");
         }
-        // Behind a frame that is none nothing can be read, also where it was held back with what looked like a failed start.
-        if Fate::ends_behind_all_output(outcome) && fate.stream_ended_well && !fate.stream_trouble {
+        if Fate::ends_behind_all_output(outcome) && fate.stream_ended_well {
             let visit = self.visit;
             if self.plan.action == Action::Enter {
                 let written = [fate.written[0].len(), fate.written[1].len()];

@@ -22,8 +22,9 @@ pub(crate) struct Fate {
     /// Close codes that its faults deserve.
     pub(crate) client_faults: Vec<u16>,
     pub(crate) bad_request: bool,
-    /// What it typed, in order.
+    /// What it typed, in order, and when it last did.
     pub(crate) typed: Vec<u8>,
+    pub(crate) typed_at: Millis,
 
     // What the access service did.
     pub(crate) denied: bool,
@@ -31,6 +32,8 @@ pub(crate) struct Fate {
     pub(crate) access_ended: bool,
     /// When its rights end.
     pub(crate) expires: Option<Millis>,
+    /// How long its session may last by them, in seconds.
+    pub(crate) lasts_seconds: Option<u32>,
     pub(crate) admitted: bool,
 
     // What the engine did.
@@ -77,11 +80,21 @@ pub(crate) struct Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     pub(crate) shut_down: bool,
+    /// Nobody new is let in any more.
+    pub(crate) drained: bool,
+    /// How long all may be idle, and may last, in seconds.
+    pub(crate) idle_seconds: Option<u32>,
+    pub(crate) lasts_seconds: Option<u32>,
     /// The engine was not there for a while.
     pub(crate) outage: bool,
     /// The clock jumped, so that whoever was asked seems not to answer in time.
     pub(crate) jumped: bool,
     pub(crate) bugs: Vec<usize>,
+}
+
+/// So long, by a clock of whole seconds.
+fn lasted(since: Millis, now: Millis, seconds: u32) -> bool {
+    now + 1_000 > since + u64::from(seconds) * 1_000
 }
 
 impl Fate {
@@ -150,7 +163,8 @@ impl Fate {
             Outcome::ProtocolError { close_code, .. } => self.client_faults.contains(close_code),
             Outcome::BadRequest { .. } => self.bad_request,
             Outcome::Refused { .. } => self.denied || (late && self.expires.is_some()),
-            Outcome::ShuttingDown => events.shut_down,
+            // Who was only being let in is sent elsewhere at once.
+            Outcome::Drained => events.shut_down || (events.drained && !self.begun),
             Outcome::Bug => events.bugs.contains(&visit),
             Outcome::AccessUnavailable { .. } => self.access_trouble || late,
             Outcome::AccessEnded { .. } => {
@@ -158,6 +172,14 @@ impl Fate {
             }
             Outcome::LocateUnavailable { .. } => engine_trouble,
             Outcome::OverLimit { .. } => refused_for_room,
+            Outcome::Idle { seconds } => {
+                let since = self.typed_at.max(self.connected_at);
+                events.idle_seconds == Some(*seconds) && !self.is_attach && lasted(since, now, *seconds)
+            }
+            Outcome::TimeOver { seconds } => {
+                let least = [events.lasts_seconds, self.lasts_seconds].into_iter().flatten().min();
+                least == Some(*seconds) && lasted(self.connected_at, now, *seconds)
+            }
         };
         match holds {
             true => Ok(()),

@@ -129,7 +129,7 @@ fn every_world_keeps_its_promises() {
 }
 
 /// The outcomes that many worlds together must show: all there are.
-const REACHED: [&str; 21] = [
+const REACHED: [&str; 23] = [
     "exited",
     "could_not_start",
     "container_not_found",
@@ -145,12 +145,14 @@ const REACHED: [&str; 21] = [
     "protocol_error",
     "bad_request",
     "refused",
-    "shutting_down",
+    "drained",
     "bug",
     "access_unavailable",
     "access_ended",
     "locate_unavailable",
     "over_limit",
+    "idle",
+    "time_over",
 ];
 
 #[test]

@@ -9,6 +9,7 @@ use crate::network::{Actor, LineId, Network};
 use crate::server::{Manners, Server};
 use crate::shell::Asked;
 use crate::trace::Trace;
+use crate::world::{BEGIN, WALL};
 use entry::config;
 use entry::outcome::Outcome;
 use entry::service::Peer;
@@ -51,6 +52,8 @@ pub(crate) enum Access {
     Garbled,
     /// For so many seconds.
     AllowsFor(u64),
+    /// Lets it last so many seconds.
+    Lasts(u64),
     /// Until then.
     RevokesAt(Millis),
 }
@@ -250,7 +253,12 @@ impl Outside {
             Access::Allows => json!({ "allow": true, "user": user }),
             Access::AllowsFor(seconds) => {
                 // The wall clock counts whole seconds.
-                fate.expires.get_or_insert(now + (seconds - 1) * 1000);
+                let expires = *fate.expires.get_or_insert(now + (seconds - 1) * 1000);
+                let expires = WALL + expires / 1000 - BEGIN / 1000 + 1;
+                json!({ "allow": true, "user": user, "expires": expires })
+            }
+            Access::Lasts(seconds) => {
+                fate.lasts_seconds = Some(seconds as u32);
                 json!({ "allow": true, "user": user, "limits": { "seconds": seconds } })
             }
             Access::RevokesAt(at) if now < at => json!({ "allow": true, "user": user }),

@@ -82,6 +82,7 @@ pub(crate) enum Input {
     Reply(Call, Result<Reply, CallError>),
     Timer,
     RulesChanged,
+    Drain,
     ShutDown,
     /// The driver would have caught a panic.
     Bug,
@@ -99,6 +100,7 @@ impl Input {
             Input::Reply(_, reply) => ("reply", reply.as_ref().map_or(0, |reply| reply.status().into())),
             Input::Timer => ("timer", 0),
             Input::RulesChanged => ("rules changed", 0),
+            Input::Drain => ("drain", 0),
             Input::ShutDown => ("shut down", 0),
             Input::Bug => ("bug", 0),
         }
@@ -148,6 +150,7 @@ pub(crate) struct Shell {
     pub(crate) asked: Vec<Asked>,
     /// Visits that wait to be accepted.
     pub(crate) arrivals: VecDeque<usize>,
+    pub(crate) draining: bool,
     pub(crate) stopping: bool,
     pub(crate) rules_changed: bool,
     /// Until when no PING is expected in time: the clock has jumped.
@@ -188,6 +191,7 @@ impl Shell {
             finished: Vec::new(),
             asked: Vec::new(),
             arrivals: VecDeque::new(),
+            draining: false,
             stopping: false,
             rules_changed: false,
             late_until: 0,
@@ -220,6 +224,9 @@ impl Shell {
 
         self.connect_waiting(outside);
         self.wheel.advance(self.now, &mut self.fired);
+        if self.fired.is_empty() {
+            self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+        }
         for _ in 0..config::TIMERS_PER_TURN {
             let Some(index) = self.fired.pop() else { break };
             if let Some(key) = self.entries.key_at(index) {
@@ -229,12 +236,17 @@ impl Shell {
                 self.step(outside, key, Input::Timer);
             }
         }
-        let all: Vec<Key> = match self.rules_changed || self.stopping {
+        let all: Vec<Key> = match self.rules_changed || self.draining || self.stopping {
             true => self.entries.keys().collect(),
             false => Vec::new(),
         };
         if std::mem::take(&mut self.rules_changed) {
             all.iter().for_each(|key| self.step(outside, *key, Input::RulesChanged));
+        }
+        if std::mem::take(&mut self.draining) {
+            outside.events.drained = true;
+            self.crowd.drain();
+            all.iter().for_each(|key| self.step(outside, *key, Input::Drain));
         }
         if self.stopping && !std::mem::replace(&mut outside.events.shut_down, true) {
             all.iter().for_each(|key| self.step(outside, *key, Input::ShutDown));
@@ -367,6 +379,7 @@ impl Shell {
             Input::Reply(call, reply) => session.reply(&mut cx, call, reply),
             Input::Timer => session.timer(&mut cx),
             Input::RulesChanged => session.rules_changed(&mut cx),
+            Input::Drain => session.drain(&mut cx, 10),
             Input::ShutDown => session.shut_down(&mut cx),
             Input::Bug => session.fail(&mut cx),
         }

@@ -21,8 +21,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// When it begins, by the gateway's clock and by the wall's.
-const BEGIN: Millis = 1_000_000;
-const WALL: u64 = 1_800_000_000;
+pub(crate) const BEGIN: Millis = 1_000_000;
+pub(crate) const WALL: u64 = 1_800_000_000;
 /// After the shut-down nobody stays longer than this: a reaper that waits for its turn is the last.
 const LAST_MILLISECONDS_MAX: Millis = config::REAP_MILLISECONDS_MAX + 60_000;
 /// A loop that turns so often without time passing does nothing.
@@ -39,6 +39,7 @@ enum Happening {
     RulesChange,
     Outage(usize, Millis),
     Bug(usize),
+    Drain,
     Stop,
 }
 
@@ -81,7 +82,11 @@ impl World {
         };
         let engines = if chance.percent(15) { 2 } else { 1 };
         let asks = chance.percent(50);
-        let settings = settings(&mut chance, engines, asks);
+        let mut settings = settings(&mut chance, engines, asks);
+        // A stream of its own: what else happens in a world stays as it is without them.
+        let mut limits_of_time = Chance::new(!seed);
+        settings.idle_seconds_max = limits_of_time.percent(12).then(|| limits_of_time.pick(&[20, 45]));
+        settings.lasts_seconds_max = limits_of_time.percent(8).then(|| limits_of_time.pick(&[30, 75]));
         let rules = match settings.peers.services.first() {
             None => Rules::new(vec![Rule::Anonymous]),
             Some(service) => Rules::new(vec![Rule::Webhook(Webhook::new(AskedService {
@@ -96,7 +101,11 @@ impl World {
             network: Network::new(chance.branch()),
             trace: Trace::default(),
             fates: Vec::new(),
-            events: Events::default(),
+            events: Events {
+                idle_seconds: settings.idle_seconds_max,
+                lasts_seconds: settings.lasts_seconds_max,
+                ..Events::default()
+            },
             engines: Vec::new(),
             clients: Vec::new(),
             servers: Vec::new(),
@@ -129,6 +138,10 @@ impl World {
             stop_at,
         };
         world.plan(visits, containers, engines);
+        if limits_of_time.percent(25) {
+            let at = world.stop_at - limits_of_time.between(1_000, 19_000);
+            world.happens(at, Happening::Drain);
+        }
         world
     }
 
@@ -153,7 +166,10 @@ impl World {
                 percent if chance.percent(percent) => match chance.below(4) {
                     0 => Access::Denies,
                     1 => Access::Garbled,
-                    2 => Access::AllowsFor(chance.between(1, 60)),
+                    2 => match chance.between(1, 60) {
+                        seconds if seconds % 2 == 0 => Access::AllowsFor(seconds),
+                        seconds => Access::Lasts(seconds),
+                    },
                     _ => Access::RevokesAt(BEGIN + chance.between(1, 60_000)),
                 },
                 _ => Access::Allows,
@@ -347,6 +363,7 @@ impl World {
             Happening::RulesChange => self.shell.rules_changed = true,
             Happening::Outage(engine, length) => self.outside.outage(engine, now + length),
             Happening::Bug(visit) => self.shell.strike(&mut self.outside, visit),
+            Happening::Drain => self.shell.draining = true,
             Happening::Stop => self.shell.stopping = true,
         }
         for (actor, at) in std::mem::take(&mut self.outside.wakes) {

@@ -62,6 +62,8 @@ impl Stage {
         let settings = Settings {
             peers: Peers::one(Address::parse("unix:///engine.sock").expect("an address")),
             allow_container: ContainerRule::new(vec!["*".to_owned()]),
+            idle_seconds_max: Some(60),
+            lasts_seconds_max: Some(3600),
             ..Settings::default()
         };
         let id = SessionId { boot: 1, number: 2 };
