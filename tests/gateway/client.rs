@@ -7,7 +7,7 @@ use entry::wire::message::{
     Close, Codec, ENTRY_V1, Hello, RequestMessage, RequestType, ResponseMessage, ResponseType,
 };
 use prost::Message as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::CloseFrame;
@@ -163,9 +163,11 @@ impl<S: Read + Write> Client<S> {
     /// The next message, PINGs left out, or the close frame.
     pub(crate) fn next(&mut self) -> Result<ResponseMessage, Option<CloseFrame>> {
         loop {
-            let message = match self.socket.read().unwrap() {
-                Message::Binary(bytes) => self.decode(&bytes),
-                Message::Close(frame) => return Err(frame),
+            let message = match self.socket.read() {
+                Ok(Message::Binary(bytes)) => self.decode(&bytes),
+                Ok(Message::Close(frame)) => return Err(frame),
+                // A socket with a deadline is woken also by a signal that nobody handles, as when a process is continued.
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
                 other => panic!("{other:?} from the gateway"),
             };
             if message.msg_type() != ResponseType::Ping {
