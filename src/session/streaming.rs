@@ -463,7 +463,8 @@ impl Session {
             | Call::InspectContainer
             | Call::ReapInspect
             | Call::ReapCreate
-            | Call::ReapStart => {}
+            | Call::ReapStart
+            | Call::ReapRemove => {}
         }
     }
 

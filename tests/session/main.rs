@@ -8,6 +8,7 @@ mod deadlines;
 mod driver;
 mod ending;
 mod guarding;
+mod helping;
 mod lasting;
 mod opening;
 mod reaping;
