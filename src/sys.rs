@@ -112,6 +112,37 @@ pub fn give_up_unacknowledged(socket: BorrowedFd<'_>, milliseconds: i32) -> io::
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds)
 }
 
+/// How much of what a TCP socket has taken was not even sent yet, for want of room at the peer or on the way (SIOCOUTQNSD).
+///
+/// # Errors
+/// The descriptor is not a TCP socket.
+pub fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    // Of linux/sockios.h; the libc crate has it not.
+    const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, to a live local.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) })?;
+    Ok(bytes)
+}
+
+/// Where this program's own file has been loaded: its first byte's address, less what the file says of that.
+pub fn load_address() -> usize {
+    /// Of all that is loaded the program itself comes first.
+    unsafe extern "C" fn first(
+        info: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        address: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the caller gives a valid description, and hands on the pointer below.
+        unsafe { *address.cast::<usize>() = (*info).dlpi_addr as usize };
+        1
+    }
+    let mut address: usize = 0;
+    // SAFETY: the callback writes one usize to a local that lives through the call.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut address).cast()) };
+    address
+}
+
 /// Send small writes at once (TCP_NODELAY).
 ///
 /// # Errors

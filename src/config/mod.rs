@@ -42,7 +42,7 @@ pub const PAGE_MILLISECONDS_MAX: u64 = 60_000;
 pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
 /// Idle seconds before a TCP peer is probed; three probes in as much time again, and it is gone.
 pub const KEEPALIVE_IDLE_SECONDS: i32 = 30;
-/// How long bytes that were sent to a client may stay unacknowledged, while it is not known to rest.
+/// How long bytes that were sent to a TCP peer, client or engine, may stay unacknowledged, while it is not known to rest.
 pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
 
 // What a client may take: bytes.

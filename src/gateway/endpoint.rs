@@ -76,6 +76,7 @@ impl Endpoint {
         sys::bound_unread(stream.as_fd(), config::ENGINE_UNREAD_BYTES_MAX)?;
         sys::send_at_once(stream.as_fd())?;
         sys::notice_vanished_peer(stream.as_fd(), config::KEEPALIVE_IDLE_SECONDS)?;
+        sys::give_up_unacknowledged(stream.as_fd(), config::UNACKNOWLEDGED_MILLISECONDS_MAX)?;
         Ok((Socket::Tcp(stream), true))
     }
 }
@@ -248,6 +249,19 @@ mod tests {
                 other => return other,
             }
         }
+    }
+
+    #[test]
+    fn a_host_that_vanishes_is_given_up_whether_something_is_on_its_way_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address =
+            Address::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let (socket, _) = Endpoint::new(&address, &Resolver::default(), None).open().unwrap();
+        let Socket::Tcp(stream) = socket else { panic!("it is reached over TCP") };
+        let option = |name| sys::tcp_option(stream.as_fd(), name).unwrap();
+        assert_eq!(option(libc::TCP_NODELAY), 1);
+        assert_eq!(option(libc::TCP_KEEPIDLE), config::KEEPALIVE_IDLE_SECONDS);
+        assert_eq!(option(libc::TCP_USER_TIMEOUT), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
     }
 
     #[test]

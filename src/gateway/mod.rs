@@ -4,6 +4,7 @@
 //! poll → deliver events → do what sessions ask for, until none asks → timers → the same again → free → accept.
 
 pub mod buffers;
+mod bug;
 pub mod certificates;
 mod counters;
 pub mod desk;
@@ -257,6 +258,7 @@ struct Gateway {
 impl Gateway {
     /// Turns until it is told to stop and the last session has had its last word.
     fn run(&mut self) -> io::Result<()> {
+        bug::watch();
         let mut events = Events::with_capacity(config::EVENTS_PER_POLL);
         let mut rests_from = self.began.elapsed();
         loop {
@@ -476,8 +478,8 @@ impl Gateway {
     fn step(&mut self, key: Key, input: Input) {
         let Gateway { entries, to_client, to_engine, effects, buffer, pool, .. } = self;
         let Some(entry) = entries.get_mut(key) else { return };
-        if let (Input::Timer, Some(leg)) = (&input, &mut entry.client) {
-            leg.mind_resting_peer();
+        if let Input::Timer = input {
+            [&mut entry.client, &mut entry.engine].into_iter().flatten().for_each(Leg::mind_resting_peer);
         }
         let (client_backlog, engine_backlog) = (entry.client_backlog(), entry.engine_backlog());
         let mut cx = Context {
@@ -516,7 +518,7 @@ impl Gateway {
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
         }));
         if whole.is_err() {
-            log::error!("session {}: a bug of Entry; the session is ended", session.id());
+            log::error!("session {}: a bug of Entry; the session is ended: {}", session.id(), bug::take());
             cx.to_client.clear();
             cx.to_engine.clear();
             session.fail(&mut cx);

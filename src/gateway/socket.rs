@@ -335,14 +335,16 @@ impl Leg {
         Ok(())
     }
 
-    /// A client that does not read for a while (its output goes to a pager, say) is there all the same, but with a
-    /// limit for unacknowledged bytes Linux gives it up. So there is a limit only while nothing waits for the client;
-    /// asked now and then, and well within that limit.
+    /// A peer that does not read for a while (output that goes to a pager, a process that does not read its input) is
+    /// there all the same, but with a limit for unacknowledged bytes Linux gives it up. So there is a limit only while
+    /// nothing waits for it, here or in the kernel for want of room; asked now and then, and well within that limit. What
+    /// is on its way to a host that has vanished does not wait: it was sent.
     pub(super) fn mind_resting_peer(&mut self) {
-        if self.resting == self.backlog.is_empty()
-            && let Socket::Tcp(stream) = &self.socket
-        {
-            self.resting = !self.resting;
+        let Socket::Tcp(stream) = &self.socket else { return };
+        let rests =
+            !self.backlog.is_empty() || sys::unsent_bytes(stream.as_fd()).is_ok_and(|bytes| bytes > 0);
+        if rests != self.resting {
+            self.resting = rests;
             let limit = if self.resting { 0 } else { config::UNACKNOWLEDGED_MILLISECONDS_MAX };
             // A socket that refuses is gone already, which reading will show.
             let _ = sys::give_up_unacknowledged(stream.as_fd(), limit);
@@ -424,8 +426,18 @@ mod tests {
         leg.mind_resting_peer();
         assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX);
 
-        let lane = Lane { bytes: vec![0; 65536], ..Lane::default() };
+        // The kernel has taken all, and waits for room at the peer.
+        let few = Lane { bytes: vec![0; 1024], ..Lane::default() };
         let mut sent = 0;
+        while sys::unsent_bytes(watched.as_fd()).unwrap() == 0 {
+            leg.send(&mut pool, &[], &few).unwrap();
+            sent += few.bytes.len();
+            assert_eq!(leg.backlog_bytes(), 0);
+        }
+        leg.mind_resting_peer();
+        assert_eq!(limit(), 0);
+
+        let lane = Lane { bytes: vec![0; 65536], ..Lane::default() };
         while leg.backlog_bytes() == 0 {
             leg.send(&mut pool, &[], &lane).unwrap();
             sent += lane.bytes.len();

@@ -202,6 +202,13 @@ impl<S: Read + Write> Client<S> {
         Ok(None)
     }
 
+    /// Waits for OPENED, and gives the session's name in it.
+    pub(crate) fn opened_as(mut self) -> (Client<S>, String) {
+        let message = self.next().unwrap();
+        assert_eq!(message.msg_type(), ResponseType::Opened, "{message:?}");
+        (self, message.opened.unwrap().session)
+    }
+
     /// Waits for OPENED.
     pub(crate) fn opened(mut self) -> Client<S> {
         let message = self.next().unwrap();

@@ -2,8 +2,7 @@
 
 use crate::client::{Client, hello, hello_tty};
 use crate::raw::{Raw, upgrade_v1};
-use crate::support::{Gateway, Serving, eventually, program};
-use entry::demo::{DemoEngine, DemoOptions};
+use crate::support::{Serving, eventually, program};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
 
@@ -109,26 +108,4 @@ fn a_gateway_without_sessions_ends_at_once() {
     let mut serving = Serving::start(&["--demo", "--workers", "2", "--drain-timeout", "600"]);
     serving.signal(libc::SIGTERM);
     assert_eq!(serving.wait().code(), Some(0), "{}", serving.log());
-}
-
-#[test]
-fn who_types_nothing_is_told_by_a_real_gateway_and_sent_away() {
-    let engine = DemoEngine::start(DemoOptions::default()).unwrap();
-    let limits =
-        [(Some(21), None, 22, 4440, "Nothing is typed"), (None, Some(21), 23, 4441, "may last 21 s")];
-    let sessions = limits.map(|(idle, lasts, outcome, code, words)| {
-        let settings = entry::config::Settings {
-            idle_seconds_max: idle,
-            lasts_seconds_max: lasts,
-            ..Gateway::settings(&engine.url())
-        };
-        let gateway = Gateway::with(settings);
-        let client = Client::enter(gateway.address, hello(&["cat"])).opened();
-        (client, gateway, outcome, code, words)
-    });
-    for (client, _gateway, outcome, code, words) in sessions {
-        let end = client.end();
-        assert_eq!((end.outcome, end.exit_status, end.code), (outcome, 125, code), "{end:?}");
-        assert!(end.err.contains(words), "{end:?}");
-    }
 }

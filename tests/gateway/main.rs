@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod alike;
 mod attach;
 mod balancer;
 #[path = "../common/certificates.rs"]
@@ -13,6 +14,7 @@ mod check;
 mod client;
 mod codecs;
 mod crowd;
+mod cuts;
 mod demo;
 mod drain;
 mod endings;

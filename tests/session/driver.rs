@@ -414,6 +414,10 @@ impl Visit {
         self.step(|session, cx, _| session.reply(cx, call, Ok(reply)));
     }
 
+    pub(crate) fn reply_whole(&mut self, call: Call, reply: Reply) {
+        self.step(|session, cx, _| session.reply(cx, call, Ok(reply)));
+    }
+
     pub(crate) fn call_fails(&mut self, call: Call, why: &str) {
         let why = CallError(why.to_owned());
         self.step(|session, cx, _| session.reply(cx, call, Err(why)));

@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "in a test what is not expected fails it")]
 
 mod access;
+mod deadlines;
 mod driver;
 mod ending;
 mod guarding;
