@@ -17,11 +17,11 @@ pub(super) fn told(config: &Config) -> String {
         attach_tail_lines,
         paused_milliseconds_max,
         reap,
-        reap_helper,
         guard,
         idle_seconds_max,
         lasts_seconds_max,
         drain_seconds,
+        reap_helper,
     } = settings;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = limits;
     let path = |path: &Path| Value::from(path.display().to_string());
