@@ -21,6 +21,7 @@ pub(super) fn told(config: &Config) -> String {
         idle_seconds_max,
         lasts_seconds_max,
         drain_seconds,
+        reap_helper,
     } = settings;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = limits;
     let path = |path: &Path| Value::from(path.display().to_string());
@@ -60,6 +61,7 @@ pub(super) fn told(config: &Config) -> String {
         "max-duration": lasts_seconds_max,
         "drain-timeout": drain_seconds,
         "reap": reap,
+        "reap-helper": reap_helper,
         "guard": if *guard { "on" } else { "off" },
         "max-sessions": sessions,
         "max-sessions-per-address": per_address,

@@ -35,6 +35,7 @@ pub(super) struct Draft {
     pub(super) drain_seconds: Option<u32>,
     pub(super) reap: ReapMode,
     pub(super) unguarded: bool,
+    pub(super) reap_helper: Option<String>,
     pub(super) tls: TlsFiles,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -56,6 +57,8 @@ pub(super) enum WayWish {
     Webhook(Service),
 }
 
+/// The longest name of an image, in bytes: a registry, a path, a tag and a digest.
+const IMAGE_BYTES_MAX: usize = 512;
 /// Where a Docker Engine listens when nobody says otherwise.
 const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 /// Where clients connect when nobody says otherwise.
@@ -155,6 +158,10 @@ impl Draft {
         settings.reap = self.reap;
         // What the demo runs ends with it.
         settings.guard = !self.unguarded && !self.demo;
+        if self.reap_helper.is_some() && self.reap == ReapMode::Off {
+            return Err("--reap-helper has nothing to do with --reap off: leave one of them away".to_owned());
+        }
+        settings.reap_helper = self.reap_helper;
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
@@ -227,6 +234,18 @@ pub(super) fn reap(text: &str) -> Result<ReapMode, String> {
         "session" => Ok(ReapMode::Session),
         "off" => Ok(ReapMode::Off),
         _ => Err(format!("takes tree, session or off, not {text:?}")),
+    }
+}
+
+/// An image as engines know it: `NAME`, `REGISTRY/NAME:TAG`, `NAME@sha256:…`.
+pub(super) fn image(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let begins = text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    match begins && text.len() <= IMAGE_BYTES_MAX && text.bytes().all(inner) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("takes the name of an image that the engine has, like busybox:1.36, not {text:?}"))
+        }
     }
 }
 

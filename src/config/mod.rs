@@ -101,7 +101,7 @@ pub const GUARD_AFTER_TERMINAL_MILLISECONDS: u64 = 200;
 /// The same after a command was begun without a terminal: most are over by then.
 pub const GUARD_AFTER_COMMAND_MILLISECONDS: u64 = 1_000;
 /// The first rest before a guard is sent anew; each next one is twice as long, up to the other. A guard that has lost its
-/// gateway waits 4 s for the next one.
+/// gateway waits 3 s for the next one.
 pub const GUARD_RETRY_MILLISECONDS: u64 = 100;
 /// The longest such rest.
 pub const GUARD_RETRY_MILLISECONDS_MAX: u64 = 60_000;
@@ -363,6 +363,8 @@ pub struct Settings {
     pub reap: ReapMode,
     /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
     pub guard: bool,
+    /// An image with a `sh`, for the containers that have none: what sessions leave there is ended from beside.
+    pub reap_helper: Option<String>,
 }
 
 impl Settings {
@@ -387,6 +389,7 @@ impl Default for Settings {
             drain_seconds: DRAIN_SECONDS,
             reap: ReapMode::default(),
             guard: true,
+            reap_helper: None,
         }
     }
 }

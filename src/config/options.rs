@@ -2,7 +2,8 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, admin_listen, container_pattern, engine, labels, locate, number, on_or_off, path, reap,
+    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, number, on_or_off,
+    path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};
@@ -285,6 +286,16 @@ const ROWS: &[Row] = &[
          this gateway is killed  [on]",
         |draft, text| {
             draft.unguarded = !on_or_off(text)?;
+            Ok(())
+        },
+    ),
+    row(
+        "reap-helper",
+        One("IMAGE"),
+        "an image with a sh: a container of it ends what sessions leave in containers that have none\n\
+         [that stays there]",
+        |draft, text| {
+            draft.reap_helper = Some(image(text)?);
             Ok(())
         },
     ),

@@ -8,6 +8,7 @@
 //! | [`fleet`] | which engines there are, and what is known of each |
 //! | [`request`] | values → whole HTTP/1.1 requests |
 //! | [`reply`] | whole HTTP replies → values |
+//! | [`helper`] | a container of Entry's own beside another one |
 //! | [`fault`] | refusals and failed starts → one classification for Docker and Podman |
 //!
 //! The source is the Docker Engine API, versions 1.25 to 1.51, as Docker 20.10, 26.1 and 28.5 and Podman's
@@ -18,6 +19,7 @@
 pub mod address;
 pub mod fault;
 pub mod fleet;
+pub mod helper;
 pub mod id;
 pub mod reply;
 pub mod request;

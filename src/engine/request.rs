@@ -206,7 +206,7 @@ struct StartBody {
 }
 
 /// Names and ids come from where they were checked (`locate`, `reply`); the escapes are a second lock.
-fn container_target(dialect: &Dialect, name_or_id: &str, what: &str) -> String {
+pub(super) fn container_target(dialect: &Dialect, name_or_id: &str, what: &str) -> String {
     debug_assert!(is_container_name(name_or_id), "a container's name was checked");
     format!("/v{}/containers/{}/{what}", dialect.version, percent_encode(name_or_id))
 }
@@ -216,11 +216,11 @@ fn exec_target(dialect: &Dialect, exec: &ExecId, what: &str) -> String {
     format!("/v{}/exec/{exec}/{what}", dialect.version)
 }
 
-fn json(body: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("text, numbers and lists of them always have a JSON form")
 }
 
-fn request(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(128 + target.len() + body.map_or(0, <[u8]>::len));
     write_request(&mut out, method, target, HOST, headers, body);
     out

@@ -19,7 +19,7 @@ const TURN_BOUNDS: &[u64] =
     &[50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 1_000_000];
 
 /// What calls are made for, as metrics call it.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 10] = [
     "access",
     "locate",
     "resize",
@@ -29,6 +29,7 @@ const CALLS: [&str; 9] = [
     "reap_inspect",
     "reap_create",
     "reap_start",
+    "reap_remove",
 ];
 /// What came of them.
 const RESULTS: [&str; 4] = ["ok", "refused", "failed", "unanswered"];
@@ -166,6 +167,7 @@ impl Counters {
             Call::ReapInspect => 6,
             Call::ReapCreate => 7,
             Call::ReapStart => 8,
+            Call::ReapRemove => 9,
         };
         let result = match reply {
             Ok(reply) if reply.status() < 400 => 0,

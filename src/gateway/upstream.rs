@@ -39,7 +39,7 @@ fn line_of(call: Call) -> usize {
         Call::InspectExec | Call::InspectContainer => ENDS,
         Call::Access | Call::Locate { .. } => SEARCHES,
         Call::Resize | Call::ProbePaused => SIZES,
-        Call::ReapInspect | Call::ReapCreate | Call::ReapStart => REAPERS,
+        Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove => REAPERS,
     }
 }
 

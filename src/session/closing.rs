@@ -122,7 +122,8 @@ impl Session {
             | Call::ProbePaused
             | Call::ReapInspect
             | Call::ReapCreate
-            | Call::ReapStart => false,
+            | Call::ReapStart
+            | Call::ReapRemove => false,
         };
         if !is_asked {
             return;

@@ -97,6 +97,8 @@ pub enum Call {
     ReapCreate,
     /// Start the reaper.
     ReapStart,
+    /// Remove the container in which the reaper was.
+    ReapRemove,
 }
 
 /// What a session asks its driver to do.

@@ -363,7 +363,7 @@ impl Session {
 
     /// A short call came back.
     pub fn reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
-        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart) {
+        if matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove) {
             return self.reaping_reply(cx, call, reply);
         }
         match &mut self.state {

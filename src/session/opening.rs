@@ -251,7 +251,8 @@ impl Session {
             | Call::ProbePaused
             | Call::ReapInspect
             | Call::ReapCreate
-            | Call::ReapStart => {}
+            | Call::ReapStart
+            | Call::ReapRemove => {}
         }
     }
 

@@ -469,7 +469,8 @@ impl Session {
             | Call::InspectContainer
             | Call::ReapInspect
             | Call::ReapCreate
-            | Call::ReapStart => {}
+            | Call::ReapStart
+            | Call::ReapRemove => {}
         }
     }
 

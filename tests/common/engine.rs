@@ -2,6 +2,7 @@
 //! what a container is and does is not Entry's own word.
 
 use super::await_or;
+use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -106,12 +107,19 @@ impl Container {
 
     /// The command lines of what runs in it, process by process; neither zombies nor the one that looks.
     pub(crate) fn processes(&self) -> Vec<String> {
-        // A zombie has no command line.
-        let script = "for d in /proc/[0-9]*; do [ $d = /proc/$$ ] || { tr '\\0\\n' '  ' <$d/cmdline && echo; }; done \
-                      2>/dev/null; true";
-        let listed = self.sh(script);
-        let is_own = |line: &str| line.is_empty() || line.starts_with("tr ");
-        listed.lines().map(str::trim).filter(|line| !is_own(line)).map(str::to_owned).collect()
+        // A zombie has no command line. One look is one program: with many processes it must not be what they wait for.
+        const LOOK: &str = "grep -Hz '' /proc/[0-9]*/cmdline";
+        let listed = self.sh(&format!("{LOOK} 2>/dev/null; true"));
+        let mut lines: BTreeMap<u32, String> = BTreeMap::new();
+        for word in listed.split('\0') {
+            let Some((file, word)) = word.split_once("/cmdline:") else { continue };
+            let process = file.trim_start_matches("/proc/").parse().unwrap();
+            let line = lines.entry(process).or_default();
+            line.push_str(&word.replace('\n', " "));
+            line.push(' ');
+        }
+        let is_own = |line: &String| line.contains("grep -Hz");
+        lines.into_values().map(|line| line.trim().to_owned()).filter(|line| !is_own(line)).collect()
     }
 
     /// Waits until only these run in it beside the image's own command, each with this command line. Reapers and guards, which come and go, are not counted.

@@ -32,6 +32,12 @@ impl Gateway {
         Gateway::start(&container.engine, &["--allow-container", "*"])
     }
 
+    /// The same, without guards, for who is going to pause it: an exec whose start is met by a pause hangs, and holds up
+    /// the engine's unpause with it (runc 1.1).
+    pub(crate) fn without_guards(container: &Container) -> Gateway {
+        Gateway::start(&container.engine, &["--allow-container", "*", "--guard", "off"])
+    }
+
     /// In front of whatever is at this address.
     pub(crate) fn at(engine_address: &str, options: &[&str]) -> Gateway {
         let mut command = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
@@ -52,6 +58,34 @@ impl Gateway {
             || text().split_once("listening on ")?.1.split_once('\n')?.0.parse().ok(),
         );
         Gateway { address, log, running }
+    }
+
+    fn of_kernel(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.running.id())).unwrap()
+    }
+
+    /// A number of its `/proc/PID/status`: `VmRSS` in KiB, …
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = self.of_kernel("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// From now on it may have only so many descriptors.
+    pub(crate) fn limit_descriptors(&self, most: u32) {
+        let process = format!("--pid={}", self.running.id());
+        let done = Command::new("prlimit").args([&process, &format!("--nofile={most}:{most}")]).status();
+        assert!(done.unwrap().success(), "prlimit of util-linux");
+    }
+
+    /// Descriptors that it has.
+    pub(crate) fn descriptors(&self) -> u64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.running.id())).unwrap().count() as u64
+    }
+
+    /// Bytes that it has read so far, from whatever.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.of_kernel("io").lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
     }
 
     /// What it has logged so far.

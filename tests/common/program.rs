@@ -77,6 +77,11 @@ impl Running {
         &mut self.child
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to its group.
     pub(crate) fn signal(&self, signal: i32) {
         entry::sys::signal_group(self.child.id().cast_signed(), signal).unwrap();

@@ -96,16 +96,37 @@ impl Visitor {
         let offer = [("sec-websocket-protocol", "entry.v1")];
         let mut visitor = Visitor::connect(gateway, path, &offer, Spoken::V1);
         assert_eq!(visitor.response.headers().get("sec-websocket-protocol").unwrap(), "entry.v1");
+        visitor.greet(hello);
+        visitor
+    }
+
+    fn greet(&mut self, hello: Hello) {
         let hello = RequestMessage {
             msg_type: RequestType::Hello.into(),
             hello: Some(Box::new(hello)),
             ..RequestMessage::default()
         };
-        visitor.send_bytes(hello.encode_to_vec());
-        visitor
+        self.send_bytes(hello.encode_to_vec());
+    }
+
+    /// The same, unless the gateway refuses the connection, or answers it without an upgrade.
+    pub(crate) fn try_v1(gateway: SocketAddr, path: &str, hello: Hello) -> Option<Visitor> {
+        let offer = [("sec-websocket-protocol", "entry.v1")];
+        let mut visitor = Visitor::try_connect(gateway, path, &offer, Spoken::V1)?;
+        visitor.greet(hello);
+        Some(visitor)
     }
 
     fn connect(gateway: SocketAddr, path: &str, headers: &[(&'static str, &str)], spoken: Spoken) -> Visitor {
+        Visitor::try_connect(gateway, path, headers, spoken).expect("a WebSocket")
+    }
+
+    fn try_connect(
+        gateway: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        spoken: Spoken,
+    ) -> Option<Visitor> {
         let stream = TcpStream::connect_timeout(&gateway, DEADLINE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -114,8 +135,8 @@ impl Visitor {
         for (name, value) in headers {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
         }
-        let (socket, response) = tungstenite::client(request, stream).unwrap();
-        Visitor { socket, spoken, stdout: Vec::new(), stderr: Vec::new(), response }
+        let (socket, response) = tungstenite::client(request, stream).ok()?;
+        Some(Visitor { socket, spoken, stdout: Vec::new(), stderr: Vec::new(), response })
     }
 
     fn send_bytes(&mut self, message: Vec<u8>) {
@@ -203,6 +224,20 @@ impl Visitor {
         }
     }
 
+    /// entry.v1: whether the process runs, or the session ends before.
+    pub(crate) fn is_opened(&mut self) -> bool {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Binary(bytes)) => match self.understand(&bytes) {
+                    Heard::Opened(_) => return true,
+                    Heard::Ping(_) => {}
+                    Heard::Stdout(_) | Heard::Stderr(_) | Heard::Close(..) => return false,
+                },
+                Ok(_) | Err(_) => return false,
+            }
+        }
+    }
+
     /// Collects output until there is this text on stdout, and drops it with what stands before it.
     pub(crate) fn expect(&mut self, text: &str) {
         let until = Instant::now() + DEADLINE;
@@ -276,7 +311,12 @@ impl Visitor {
     /// Vanishes: the connection is reset, without a word. `provoke` must make the gateway send something.
     pub(crate) fn vanish(mut self, provoke: &str) {
         self.type_in(provoke);
-        // A socket that is closed with something unread resets its connection (RFC 1122, 4.2.2.13).
+        self.has_unread();
+    }
+
+    /// Waits until something has come that nobody reads: a socket that is closed then resets its connection (RFC 1122,
+    /// 4.2.2.13).
+    pub(crate) fn has_unread(&mut self) {
         assert!(self.socket.get_ref().peek(&mut [0]).unwrap() > 0);
     }
 }

@@ -103,7 +103,7 @@ fn only_the_process_killed() {
 #[test]
 fn paused_under_a_session_and_unpaused() {
     let container = Container::idle("entry-busybox");
-    let gateway = Gateway::to(&container);
+    let gateway = Gateway::without_guards(&container);
     let Inside { mut terminal, pipes, mut visitor } = Inside::enter(&gateway, &container);
     container.order(&["pause"]);
     terminal.type_in("echo a''wake; exit 4\r");
@@ -122,7 +122,10 @@ fn paused_under_a_session_and_unpaused() {
 #[test]
 fn paused_for_too_long() {
     let container = Container::idle("entry-busybox");
-    let gateway = Gateway::start(&container.engine, &["--allow-container", "*", "--paused-timeout", "1"]);
+    let gateway = Gateway::start(
+        &container.engine,
+        &["--allow-container", "*", "--guard", "off", "--paused-timeout", "1"],
+    );
     let hello = Hello { container: container.name.clone(), tty: true, ..Hello::default() };
     let mut visitor = Visitor::v1(gateway.address, "/enter", hello);
     visitor.opened();

@@ -15,6 +15,7 @@ mod commands;
 mod fate;
 mod interactive;
 mod leftovers;
+mod pressure;
 mod reaping;
 mod targets;
 mod tls;

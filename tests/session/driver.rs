@@ -397,8 +397,11 @@ impl Visit {
     }
 
     pub(crate) fn reply(&mut self, call: Call, status: u16, body: &Value) {
-        let text = format!("{body}\n");
-        let bytes = response(status, &text);
+        self.reply_bytes(call, status, format!("{body}\n").as_bytes());
+    }
+
+    pub(crate) fn reply_bytes(&mut self, call: Call, status: u16, body: &[u8]) {
+        let bytes = response(status, std::str::from_utf8(body).unwrap());
         let mut reader = ReplyReader::new("GET", Expect::Whole, 4096, 65536);
         let reply: Reply = reader.feed(&bytes).unwrap().1.unwrap();
         self.step(|session, cx, _| session.reply(cx, call, Ok(reply)));

@@ -7,6 +7,7 @@ mod access;
 mod driver;
 mod ending;
 mod guarding;
+mod helping;
 mod lasting;
 mod opening;
 mod reaping;

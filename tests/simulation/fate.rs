@@ -108,7 +108,9 @@ impl Fate {
             Call::Locate { .. } => self.opening_trouble = true,
             Call::Resize | Call::ProbePaused => {}
             Call::InspectExec | Call::InspectContainer => self.inspect_trouble = true,
-            Call::ReapInspect | Call::ReapCreate | Call::ReapStart => self.reap_trouble = true,
+            Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove => {
+                self.reap_trouble = true
+            }
         }
     }
 

@@ -187,7 +187,7 @@ impl Outside {
     /// A short call will be answered late.
     pub(crate) fn late(&mut self, asked: &Asked) {
         let fate = &mut self.fates[asked.visit];
-        if !matches!(asked.call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart) {
+        if !matches!(asked.call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove) {
             fate.troubled(asked.call);
         }
     }
@@ -202,7 +202,8 @@ impl Outside {
         if mood == Mood::Status(404) {
             fate.not_found |= matches!(call, Call::Locate { .. });
             // That its container is gone is believed, and then there is nothing to reap.
-            fate.lied_to |= matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart);
+            fate.lied_to |=
+                matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove);
             if matches!(call, Call::InspectExec | Call::InspectContainer) {
                 fate.container_removed = true;
                 fate.lied_to = true;
@@ -216,7 +217,10 @@ impl Outside {
             (Mood::Well | Mood::Cut, Peer::Engine(engine)) => {
                 let engine = &mut self.engines[engine.index()];
                 if now < engine.down_until {
-                    let reaps = matches!(call, Call::ReapInspect | Call::ReapCreate | Call::ReapStart);
+                    let reaps = matches!(
+                        call,
+                        Call::ReapInspect | Call::ReapCreate | Call::ReapStart | Call::ReapRemove
+                    );
                     self.fates[visit].reap_trouble |= reaps;
                     return Err(CallError("unix:///engine.sock cannot be reached: refused".to_owned()));
                 }

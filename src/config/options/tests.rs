@@ -1,7 +1,7 @@
 //! From what is said in one place or another to a configuration, or to a sentence about it.
 
 use super::*;
-use crate::config::TlsFiles;
+use crate::config::{ReapMode, TlsFiles};
 use crate::locate::{Locator, Schemes, Way};
 use crate::service::ServiceId;
 use std::io;
@@ -98,7 +98,7 @@ fn tls() {
 
 #[test]
 fn mistakes_say_what_to_do() {
-    let table: [(&[&str], &str); 34] = [
+    let table: [(&[&str], &str); 42] = [
         (&["--listen", "0.0.0.0:8022"], "no rule says who may"),
         (&["--listen", "0.0.0.0:8022", "--access", "anonymous"], "--allow-anonymous-shells-from-anywhere"),
         (&["--listen", "[::]:8022", "--access", "tokens=/t", "--access", "anonymous"], "entry token new"),
@@ -135,6 +135,14 @@ fn mistakes_say_what_to_do() {
         (&["--tls-cert", "a.pem"], "--tls-cert needs its --tls-key"),
         (&["--tls-key", "a.pem"], "--tls-key needs its --tls-cert"),
         (&["--ca", ""], "--ca takes a path"),
+        (&["--reap", "all"], "--reap takes tree, session or off"),
+        (&["--reap", ""], "--reap takes tree, session or off"),
+        (&["--guard", "yes"], "--guard takes on or off"),
+        (&["--reap-helper", ""], "--reap-helper takes the name of an image"),
+        (&["--reap-helper", "-x"], "the name of an image"),
+        (&["--reap-helper", "a b"], "the name of an image"),
+        (&["--reap-helper", "a?x"], "the name of an image"),
+        (&["--reap-helper", "busybox", "--reap", "off"], "leave one of them away"),
         (&["--frob"], "entry serve --help"),
     ];
     for (arguments, words) in table {
@@ -162,6 +170,49 @@ fn with_rules_any_address_can_be_listened_on() {
     assert_eq!(config.settings.front.base_path, "/a/b");
     assert_eq!(config.settings.front.allow_origins, ["https://console.example"]);
     assert_eq!(config.access, [Spec::Anonymous]);
+}
+
+#[test]
+fn what_is_ended_of_what_sessions_leave() {
+    let told = |config: &Config| {
+        let settings = &config.settings;
+        (settings.reap, settings.guards(), settings.reap_helper.clone())
+    };
+    let no_file = |_: &str| Err(io::ErrorKind::NotFound.into());
+    for (values, expected) in [
+        (&[][..], (ReapMode::Tree, true, None)),
+        (&[("reap", "tree"), ("guard", "on")], (ReapMode::Tree, true, None)),
+        (&[("reap", "session")], (ReapMode::Session, true, None)),
+        (&[("reap", "session"), ("guard", "off")], (ReapMode::Session, false, None)),
+        // Who ends nothing needs nobody who does it later.
+        (&[("reap", "off"), ("guard", "on")], (ReapMode::Off, false, None)),
+        (&[("reap-helper", "busybox")], (ReapMode::Tree, true, Some("busybox".to_owned()))),
+        (
+            &[("reap", "session"), ("reap-helper", "r.example:5000/a/sh:1@sha256:0f")],
+            (ReapMode::Session, true, Some("r.example:5000/a/sh:1@sha256:0f".to_owned())),
+        ),
+    ] {
+        let flags: Vec<String> = values.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        assert_eq!(told(&parsed(&flags).unwrap()), expected, "{flags:?}");
+
+        let variable = |name: &str| {
+            let set = |option: &str| format!("ENTRY_{}", option.to_uppercase().replace('-', "_"));
+            values.iter().find(|(option, _)| set(option) == name).map(|(_, value)| (*value).to_owned())
+        };
+        let file = |_: &str| {
+            Ok(values.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect::<String>())
+        };
+        for (arguments, surroundings) in [
+            (&[][..], Surroundings { variable: &variable, file: &no_file }),
+            (&["--config", "entry.toml"], Surroundings { variable: &|_| None, file: &file }),
+        ] {
+            let wish = parse("serve", arguments.iter().map(OsString::from), &surroundings).unwrap();
+            let Wish::Do(config) = wish else { panic!("{wish:?}") };
+            assert_eq!(told(&config), expected, "{values:?}, {arguments:?}");
+        }
+    }
+    assert!(!parsed(&["--demo"]).unwrap().settings.guards(), "what the demo runs ends with it");
 }
 
 #[test]

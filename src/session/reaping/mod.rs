@@ -10,10 +10,12 @@
 //!   done                     trouble: a pause
 //! ```
 //! It runs as who the session was, since root without CAP_SYS_PTRACE cannot see the environment of others. Where that
-//! is not enough (`su`, a setuid program), root tries with all capabilities.
+//! is not enough (`su`, a setuid program), root tries with all capabilities. Where the image has no sh, or that is not
+//! enough either, a container beside it may help (`helping`), from an image that the operator names.
 //!
 //! Nobody waits for any of this: the client has had its last word, and what is held is this one box.
 
+mod helping;
 mod way;
 
 use super::{Call, CallError, Context, Effect, Event, Millis, Post, Reap, Session, SessionId, Stay};
@@ -21,6 +23,7 @@ use crate::config::{self, ReapMode};
 use crate::engine::reply::{EngineError, ExecState, Fault, StartFailure};
 use crate::engine::{Dialect, ExecId, read_start_failure, reply, request};
 use crate::wire::http::Reply;
+use helping::Helping;
 use way::{Found, Rest, Way};
 
 /// What is left in the container is being ended.
@@ -66,11 +69,18 @@ enum Stage {
     Creating,
     Starting(ExecId),
     Watching(ExecId),
+    /// A container beside it does all of that.
+    Helping(Helping),
 }
 
 impl Reaping {
     pub(super) fn deadline(&self) -> Millis {
         self.due.min(self.give_up_at)
+    }
+
+    /// How old the session is, in seconds.
+    fn age(&self, now: Millis) -> u64 {
+        (now - self.opened_at) / 1000
     }
 
     /// The question of this stage.
@@ -82,11 +92,10 @@ impl Reaping {
             Stage::Looking => (Call::ReapInspect, request::inspect_exec(&self.dialect, &self.exec)),
             Stage::Creating => {
                 cx.effects.push(Effect::Tell(Event::Reap(Reap::Tried)));
-                let age = (cx.now - self.opened_at) / 1000;
                 let request = self.way.create(
                     &self.dialect,
                     (&self.post.container.to_string(), self.post.user.as_deref().map(String::as_str)),
-                    &way::arguments(cx.settings.reap, age, id),
+                    &way::arguments(cx.settings.reap, self.age(cx.now), id),
                 );
                 (Call::ReapCreate, request)
             }
@@ -94,6 +103,12 @@ impl Reaping {
                 (Call::ReapStart, request::start_exec_detached(&self.dialect, exec, false))
             }
             Stage::Watching(exec) => (Call::ReapInspect, request::inspect_exec(&self.dialect, exec)),
+            Stage::Helping(helping) => {
+                if *helping == Helping::Creating {
+                    cx.effects.push(Effect::Tell(Event::Reap(Reap::Tried)));
+                }
+                self.help(cx, id, helping)
+            }
         };
         cx.call(self.post.engine, call, request);
     }
@@ -184,12 +199,18 @@ impl Session {
         let next = match reply {
             Err(CallError(trouble)) => {
                 // Perhaps it was started, and would not be so twice.
-                if let Stage::Starting(_) = reaping.stage {
-                    reaping.stage = Stage::Creating;
+                match &mut reaping.stage {
+                    Stage::Starting(_) => reaping.stage = Stage::Creating,
+                    Stage::Helping(Helping::Removing(_))
+                    | Stage::Looking
+                    | Stage::Creating
+                    | Stage::Watching(_) => {}
+                    Stage::Helping(helping) => *helping = Helping::Removing(Err(trouble.clone())),
                 }
                 Next::Rest(trouble)
             }
             Ok(reply) => match (&reaping.stage, call) {
+                (Stage::Helping(helping), _) => reaping.helped(helping.clone(), &reply, cx.now),
                 (Stage::Looking, Call::ReapInspect) => reaping.looked(&reply, cx.now),
                 (Stage::Creating, Call::ReapCreate) => reaping.created(&reply),
                 (Stage::Starting(_), Call::ReapStart) => reaping.started(&reply, cx.now),
@@ -204,7 +225,15 @@ impl Session {
             Next::Rest(trouble) => reaping.rest(cx, trouble),
             Next::Ended(found) => self.reaper_ended(cx, found),
             Next::NoWay(trouble) => self.another_way(cx, trouble),
-            Next::NoShell => self.reaping_given_up(cx, "there is no sh in the container".to_owned()),
+            Next::NoShell if cx.settings.reap_helper.is_some() => {
+                reaping.way = Way::Beside;
+                reaping.stage = Stage::Helping(Helping::Creating);
+                reaping.ask(cx, self.id);
+            }
+            Next::NoShell => {
+                let trouble = "there is no sh in the container, and no --reap-helper to bring one";
+                self.reaping_given_up(cx, trouble.to_owned());
+            }
             Next::Nothing => self.reaped(cx),
         }
     }
@@ -242,10 +271,13 @@ impl Session {
     /// What was tried is not enough.
     fn another_way(&mut self, cx: &mut Context<'_>, trouble: String) {
         let Some(reaping) = &mut self.reaping else { return };
-        match (reaping.way.next(), reaping.left) {
+        match (reaping.way.next(cx.settings.reap_helper.is_some()), reaping.left) {
             (Some(way), _) => {
                 reaping.way = way;
-                reaping.stage = Stage::Creating;
+                reaping.stage = match way {
+                    Way::Beside => Stage::Helping(Helping::Creating),
+                    Way::AsUser | Way::Privileged | Way::AsRoot => Stage::Creating,
+                };
                 reaping.ask(cx, self.id);
             }
             // Whom nobody saw may be nobody.
@@ -332,7 +364,9 @@ impl Reaping {
                 Next::Rest(text)
             }
             (Err(error), _) => self.refused(error),
-            (Ok(()), Stage::Looking | Stage::Creating | Stage::Watching(_)) => Next::Nothing,
+            (Ok(()), Stage::Looking | Stage::Creating | Stage::Watching(_) | Stage::Helping(_)) => {
+                Next::Nothing
+            }
         }
     }
 

@@ -36,7 +36,8 @@ scan_tree() {
     read -r st <"$d/stat" || continue
     set -- ${st##*) }
     case $1 in Z|X) continue;; esac
-    case $K in *" $p/${20} "*) m=0;; *)
+    # Who shares a terminal session with one that is in need not be looked into.
+    case "$K${S#' 0 1'}" in *" $p/${20} "*|*" $4 "*) m=0;; *)
       meant "$p"; m=$?
       [ $m = 2 ] && [ "${20}" -ge "$B" ] && X="$X $p";;
     esac

@@ -6,6 +6,8 @@ use crate::engine::{Dialect, ExecSpec, request};
 
 /// Runs in the container, by the image's own sh.
 const REAP_SCRIPT: &str = concat!(include_str!("scan.sh"), include_str!("reap.sh"));
+/// Runs it in a container of its own.
+const HELPER_SCRIPT: &str = include_str!("helper.sh");
 
 /// As whom the reaper runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +18,22 @@ pub(super) enum Way {
     Privileged,
     /// As root with what the container's root has: engines that are confined themselves give no more.
     AsRoot,
+    /// As root in a container beside it, where the operator names an image for that.
+    Beside,
 }
 
 impl Way {
     /// What is tried where this is not enough.
-    pub(super) fn next(self) -> Option<Way> {
+    pub(super) fn next(self, has_helper: bool) -> Option<Way> {
         match self {
             Way::AsUser => Some(Way::Privileged),
             Way::Privileged => Some(Way::AsRoot),
-            Way::AsRoot => None,
+            Way::AsRoot => has_helper.then_some(Way::Beside),
+            Way::Beside => None,
         }
     }
 
-    /// The request that creates it in this container, for a session of this user.
+    /// The request that creates the exec in this container, for a session of this user.
     pub(super) fn create(
         self,
         dialect: &Dialect,
@@ -39,7 +44,7 @@ impl Way {
             command,
             user: match self {
                 Way::AsUser => user,
-                Way::Privileged | Way::AsRoot => Some("0"),
+                Way::Privileged | Way::AsRoot | Way::Beside => Some("0"),
             },
             // The container's own may be gone.
             workdir: Some("/"),
@@ -52,12 +57,22 @@ impl Way {
 
 /// The reaper's command: how much it ends, how old the session is in seconds, and its mark.
 pub(super) fn arguments(mode: ReapMode, age: u64, id: SessionId) -> Vec<String> {
-    let mode = match mode {
+    let words = ["sh", "-c", REAP_SCRIPT, "entry-reap", word(mode), &age.to_string(), &id.to_string()];
+    words.map(str::to_owned).to_vec()
+}
+
+/// What the sh in a container beside it is given for the same.
+pub(super) fn helper_arguments(mode: ReapMode, age: u64, id: SessionId) -> Vec<String> {
+    let (age, id) = (age.to_string(), id.to_string());
+    let words = ["-c", HELPER_SCRIPT, "entry-helper", REAP_SCRIPT, "entry-reap", word(mode), &age, &id];
+    words.map(str::to_owned).to_vec()
+}
+
+fn word(mode: ReapMode) -> &'static str {
+    match mode {
         ReapMode::Tree | ReapMode::Off => "tree",
         ReapMode::Session => "session",
-    };
-    let words = ["sh", "-c", REAP_SCRIPT, "entry-reap", mode, &age.to_string(), &id.to_string()];
-    words.map(str::to_owned).to_vec()
+    }
 }
 
 /// What a reaper has to say.
@@ -116,8 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn the_helper_runs_the_reaper_as_an_exec_does() {
+        let id = SessionId { boot: 1, number: 2 };
+        let own = arguments(ReapMode::Session, 61, id);
+        let beside = helper_arguments(ReapMode::Session, 61, id);
+        assert_eq!(beside[3..], own[2..]);
+        assert!(beside[1].contains("sh -c \"$@\""));
+    }
+
+    #[test]
     fn every_way_comes_to_an_end() {
-        let ways: Vec<Way> = std::iter::successors(Some(Way::AsUser), |way| way.next()).collect();
-        assert_eq!(ways, [Way::AsUser, Way::Privileged, Way::AsRoot]);
+        for (has_helper, expected) in [
+            (false, &[Way::AsUser, Way::Privileged, Way::AsRoot][..]),
+            (true, &[Way::AsUser, Way::Privileged, Way::AsRoot, Way::Beside]),
+        ] {
+            let ways: Vec<Way> =
+                std::iter::successors(Some(Way::AsUser), |way| way.next(has_helper)).collect();
+            assert_eq!(ways, expected);
+        }
     }
 }
