@@ -47,7 +47,7 @@ pub fn create(dialect: &Dialect, spec: &HelperSpec<'_>) -> Vec<u8> {
             network_mode: "none",
             capabilities: ["SYS_PTRACE", "KILL"],
             // Whatever else the engine does with logs: this one is to be read.
-            log: LogConfig { kind: "json-file" },
+            logging: LogConfig { kind: "json-file" },
         },
     });
     let target = format!("/v{}/containers/create?name={}", dialect.version, percent_encode(spec.name));
@@ -125,7 +125,7 @@ struct HostConfig<'a> {
     #[serde(rename = "CapAdd")]
     capabilities: [&'a str; 2],
     #[serde(rename = "LogConfig")]
-    log: LogConfig<'a>,
+    logging: LogConfig<'a>,
 }
 
 #[derive(Serialize)]
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_it_says() {
-        for (log, expected) in [
+        for (said, expected) in [
             ("", None),
             ("\u{1}\0\0\0\0\0\0\u{b}reaped 12\n", Some(12)),
             ("reaped 12\r\n", Some(12)),
@@ -184,7 +184,7 @@ mod tests {
             ("reaped much\n", None),
             ("sh: odd\nreaped 0\n", Some(0)),
         ] {
-            assert_eq!(read_said(&reply(200, &[], log), "reaped "), Ok(expected), "{log:?}");
+            assert_eq!(read_said(&reply(200, &[], said), "reaped "), Ok(expected), "{said:?}");
         }
         let gone = read_said(&refusal(404, "No such container: a"), "reaped ").unwrap_err();
         assert_eq!(gone.kind, Fault::ContainerNotFound);
