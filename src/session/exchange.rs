@@ -104,13 +104,14 @@ pub enum Call {
 /// What a session asks its driver to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Connect the engine leg; [`Session::engine_connected`] or [`Session::engine_failed`] follows.
+    /// Connect the engine leg; [`Session::engine_connected`](super::Session::engine_connected) or
+    /// [`Session::engine_failed`](super::Session::engine_failed) follows.
     ConnectEngine(EngineId),
     /// Shut down the writing side of the engine leg once what is queued for it has gone: the end of stdin.
     FinishEngineInput,
     /// Close the engine leg now.
     CloseEngine,
-    /// Make a short call; [`Session::reply`] follows.
+    /// Make a short call; [`Session::reply`](super::Session::reply) follows.
     Call {
         /// Whom to ask.
         peer: Peer,
@@ -124,9 +125,10 @@ pub enum Effect {
     /// Close the client leg now.
     CloseClient,
     /// The session is open here: there is to be a guard after so many milliseconds, unless there is one. It is told of
-    /// the session by [`Session::guards`].
+    /// the session by [`Session::guards`](super::Session::guards).
     Guard(Post, Millis),
-    /// Nothing is left of the session here: the guard is told by [`Session::guards_no_more`].
+    /// Nothing is left of the session here: the guard is told by
+    /// [`Session::guards_no_more`](super::Session::guards_no_more).
     Unguard(Post),
     /// This guard has left its post.
     Relieved(Post),
