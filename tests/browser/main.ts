@@ -241,9 +241,9 @@ test("a gateway that is gone is told at once, and when it is back Enter enters",
 });
 
 test("a container that is replaced is told so, and the new one is offered", async () => {
-  const labels = { project: "shop", service: "api", "container-number": "1" };
+  const labels = { project: "kiosk", service: "till", "container-number": "1" };
   const old = container("old", [], labels);
-  const person = await Person.arrive(open.url("#/shop/api"));
+  const person = await Person.arrive(open.url("#/kiosk/till"));
   await person.prompt();
   docker("rm", "-f", old);
   await person.status(/container (removed|stopped)/);
