@@ -1,0 +1,51 @@
+//! Who looks on at a session: its recording, those who watch it. They are shown copies of what goes through it; where nobody
+//! looks on, nothing is copied.
+
+use crate::engine::WindowSize;
+use crate::session::Millis;
+use std::fmt;
+
+/// What is to be seen of a session, in its order.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// Its process runs.
+    Opened {
+        /// The size of its terminal; none where it has none.
+        window: Option<WindowSize>,
+    },
+    /// What the process has said: both streams as they came, cut where no character is torn.
+    Output(&'a [u8]),
+    /// What it was sent to read.
+    Input(&'a [u8]),
+    /// Its window has this size now.
+    Resized(WindowSize),
+    /// It is over; nothing follows.
+    Ended {
+        /// The status of its process, if that ended by itself.
+        status: Option<u8>,
+        /// How, as a sentence.
+        text: &'a str,
+    },
+}
+
+/// What an observer wants to see then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What follows.
+    More,
+    /// Nothing: it is forgotten.
+    Nothing,
+    /// The end of the session, for a reason that the person is told; and nothing more itself.
+    TheEnd(&'static str),
+}
+
+/// Looks on. It belongs to the session's loop, and must not keep it waiting.
+pub trait Observer: fmt::Debug + Send {
+    /// Something is to be seen, at this moment of the loop's clock.
+    fn see(&mut self, at: Millis, seen: Seen<'_>) -> Wanted;
+
+    /// The session's engine is not to be read until this one has come further; whoever says so wakes the loop then.
+    fn is_behind(&self) -> bool {
+        false
+    }
+}
