@@ -3,7 +3,8 @@
 use super::dossier::Dossier;
 use super::slab::Key;
 use super::{Counters, Gateway};
-use crate::session::{Event as Told, Reap, SessionId};
+use crate::recording::About;
+use crate::session::{Event as Told, Reap, Recorded, SessionId};
 
 impl Gateway {
     pub(super) fn tell(&mut self, key: Key, told: &Told) {
@@ -15,7 +16,7 @@ impl Gateway {
                     entry.dossier = Some(Box::new(Dossier::new(wish)));
                 }
             }
-            Told::Opened { container, engine, stages } => {
+            Told::Opened { container, engine, stages, window: _ } => {
                 self.counters.count_opened(stages);
                 self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
@@ -27,10 +28,24 @@ impl Gateway {
                 let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
                 log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
             }
-            Told::Admitted { user, address } => {
+            Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
+                if let (Some((recorder, waker)), Some(dossier), Recorded::Wanted | Recorded::Must) =
+                    (&self.recorder, &mut entry.dossier, recorded)
+                {
+                    let asked = dossier.open();
+                    let about = About {
+                        session: id,
+                        title: format!("{user} in {}", asked.target),
+                        command: (!asked.command.is_empty()).then(|| asked.command.join(" ")),
+                        must: *recorded == Recorded::Must,
+                    };
+                    dossier.observe(recorder.tape(about, waker.clone()));
+                }
                 log::info!("session {id}: {user} from {address} is let in");
             }
+            // Whoever looks on has seen it.
+            Told::Resized(_) => {}
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!("session {id}: closed, {why}");

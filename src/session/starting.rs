@@ -103,7 +103,10 @@ impl Session {
         let (window, recorded) = (state.hello.window, state.recorded);
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty));
-        if recorded != Recorded::No && stay.tty && cx.settings.record.as_ref().is_some_and(|record| record.told) {
+        if recorded != Recorded::No
+            && stay.tty
+            && cx.settings.record.as_ref().is_some_and(|record| record.told)
+        {
             write_output(self.codec, &mut cx.to_client.bytes, Output::Stderr, RECORDED.as_bytes());
         }
         if cx.settings.guards() {
@@ -158,13 +161,7 @@ impl Session {
         self.state = State::Streaming(Streaming::attach(stay, framing).paced(hello.window));
     }
 
-    fn tell_opened(
-        &mut self,
-        cx: &mut Context<'_>,
-        stages: Stages,
-        stay: &Stay,
-        window: Option<WindowSize>,
-    ) {
+    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay, window: Option<WindowSize>) {
         let (container, engine) = (stay.container.to_string(), stay.engine);
         cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages, window }));
         if self.codec == Codec::V1 {
