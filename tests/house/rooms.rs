@@ -7,8 +7,20 @@ use std::fs;
 const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
 const OTHER_ROOMS: [&str; 14] = [
-    "admin", "gateway", "check", "client", "demo", "serve", "token", "top", "play", "recording", "logging",
-    "metrics", "sys", "tls",
+    "admin",
+    "gateway",
+    "check",
+    "client",
+    "demo",
+    "serve",
+    "token",
+    "top",
+    "play",
+    "recording",
+    "logging",
+    "metrics",
+    "sys",
+    "tls",
 ];
 /// Files of values, which only sessions name.
 const VALUES: [&str; 3] = ["config", "crowd", "outcome"];
