@@ -345,7 +345,7 @@ impl Reel {
 mod tests {
     use super::super::{About, Recorder};
     use super::*;
-    use crate::gateway::{Observer as _, Seen, Wanted};
+    use crate::gateway::{Seen, Wanted};
     use mio::{Poll, Token, Waker};
     use std::path::PathBuf;
     use std::sync::atomic::AtomicU32;

@@ -44,7 +44,7 @@ struct Told {
 fn read(path: &Path) -> Told {
     let mut reader = Reader::new(BufReader::new(File::open(path).unwrap())).unwrap();
     let mut told = Told { window: reader.window, title: reader.title.clone(), ..Told::default() };
-    while let Some(event) = reader.next().unwrap() {
+    while let Some(event) = reader.event().unwrap() {
         match event.kind {
             Kind::Output(text) => told.output += &text,
             Kind::Resize(columns, rows) => told.sizes.push((columns, rows)),
