@@ -4,6 +4,7 @@ import { h } from "./dom.ts";
 import { FindBar } from "./find-bar.ts";
 import { keyRow } from "./key-row.ts";
 import { type Item, Menu } from "./menu.ts";
+import { Replay } from "./replay.ts";
 import { change, clampFont, FONT_SIZE, keepToken, settings, type Theme, withRecent } from "./settings.ts";
 import { Tab } from "./tab.ts";
 import { fromLink, type Target, toLink, toName } from "./target.ts";
@@ -18,18 +19,29 @@ let active: Tab | undefined;
 /** Of whom the way in asks for a token. */
 let refused: Tab | undefined;
 
-const welcome = new Welcome((target) => {
-  const waiting = refused;
-  refused = undefined;
-  if (waiting && toLink(waiting.target) === toLink(target)) {
-    select(waiting);
-    waiting.enter();
-  } else {
-    if (waiting) close(waiting);
-    add(target);
-  }
-});
+const welcome = new Welcome(
+  (target) => {
+    const waiting = refused;
+    refused = undefined;
+    if (waiting && toLink(waiting.target) === toLink(target)) {
+      select(waiting);
+      waiting.enter();
+    } else {
+      if (waiting) close(waiting);
+      add(target);
+    }
+  },
+  () => chooser.click(),
+);
 const menu = new Menu();
+const replay = new Replay(() => (active ? active.screen.focus() : begin()));
+const chooser = h("input", {
+  type: "file",
+  accept: ".cast",
+  hidden: true,
+  "aria-label": "A recording",
+  onchange: () => void openRecording(chooser.files?.[0]),
+});
 const find = new FindBar();
 const strip = h("div", {
   class: "tabs",
@@ -60,11 +72,17 @@ const screens = h("div", { class: "screens" }, find.element);
 const keys = keyRow(() => active?.screen);
 const bar = h("header", {}, strip, addButton, h("div", { class: "status" }, statusText, following, again), menuButton);
 
-document.body.append(bar, screens, welcome.element, keys, menu.element);
+document.body.append(bar, screens, welcome.element, keys, replay.element, menu.element, chooser);
 restyle();
 open();
 
 addEventListener("hashchange", open);
+// A recording is shown wherever it is dropped; nothing else makes the browser leave the page.
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  void openRecording(event.dataTransfer?.files[0]);
+});
 addEventListener("offline", () =>
   tabs.forEach((tab) => {
     tab.probe();
@@ -260,6 +278,7 @@ function openMenu(): void {
   menu.open(
     [
       { label: "New tab", run: () => begin() },
+      { label: "Open a recording", run: () => chooser.click() },
       ...tabs.map((other, at) => ({
         label: `Go to ${toName(other.target)}`,
         ...(at < 9 ? { note: `Ctrl Shift ${at + 1}` } : {}),
@@ -301,6 +320,14 @@ function setFont(size: number): void {
 function restyle(): void {
   document.documentElement.dataset.theme = settings.theme;
   for (const tab of tabs) tab.screen.restyle();
+  replay.restyle();
+}
+
+async function openRecording(file: File | undefined): Promise<void> {
+  chooser.value = "";
+  if (!file) return;
+  const problem = await replay.open(file);
+  if (problem) begin(undefined, problem);
 }
 
 function follow(): void {

@@ -40,7 +40,8 @@ export class Welcome {
   readonly element: HTMLElement;
   readonly #enter: (target: Target) => void;
 
-  constructor(enter: (target: Target) => void) {
+  /** What is entered; and what opens a recording from somebody's own disk. */
+  constructor(enter: (target: Target) => void, open: () => void) {
     this.#enter = enter;
     const kind = (name: string, isByName: boolean) =>
       h(
@@ -75,6 +76,7 @@ export class Welcome {
           h("button", { type: "submit", value: "attach" }, "Follow its output"),
         ),
         this.#recent,
+        h("button", { type: "button", class: "recording", onclick: open }, "Open a recording"),
       ),
     );
   }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -400,5 +400,60 @@ test("it is drawn by the graphics card as long as that lasts, and goes on withou
   await eventually("the other way to draw", async () => (await renderer()) === "dom");
   await person.type("echo and still drawn\n");
   await person.sees(/^and still drawn$/);
+  await person.leave();
+});
+
+test("a recording is shown: played, stopped, turned, set and searched, by the keyboard alone", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "entry-page-"));
+  const gateway = await new Gateway("--allow-container", "*", "--record", folder).start();
+  const owner = await Person.arrive(gateway.url(`#/${box}`));
+  await owner.prompt();
+  await owner.sees("This session is recorded.");
+  await owner.type("echo $((6*7))first; sleep 2; echo $((6*7))second; exit\n");
+  await owner.status("ended");
+  await owner.leave();
+  const file = await eventually("the recording", async () => {
+    const [name] = readdirSync(folder);
+    const path = name && join(folder, name);
+    return path && readFileSync(path, "utf8").includes("exited with status 0") && path;
+  });
+  await gateway.kill();
+
+  const person = await Person.arrive(open.url());
+  const { page } = person;
+  const choosing = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Open a recording" }).press("Enter");
+  await (await choosing).setFiles(file);
+  const recording = page.getByRole("region", { name: `anonymous in container:${box}` });
+  await recording.waitFor();
+  await person.sees("42first");
+  await person.press("Space");
+  await recording.getByRole("button", { name: "Play" }).waitFor();
+  const position = recording.getByRole("slider", { name: "Position" });
+  const before = Number(await position.inputValue());
+  assert.ok(!(await person.rows()).some((row) => row.includes("42second")));
+  // Find goes there.
+  await person.press("/");
+  await person.type("42second");
+  await person.press("Enter");
+  await person.sees("42second");
+  await recording.getByRole("status").filter({ hasText: "1 of 1" }).waitFor();
+  assert.ok(Number(await position.inputValue()) > before);
+  await person.shot("replay");
+  // Back to the beginning, and fast to the end.
+  await position.focus();
+  await person.press("Home");
+  await eventually("the beginning", async () => !(await person.rows()).some((row) => row.includes("42")));
+  await recording.focus();
+  await person.press("+", "+", "+", "Space");
+  await recording.getByRole("status").filter({ hasText: "exited with status 0" }).waitFor();
+  assert.equal(await recording.getByRole("combobox", { name: "Speed" }).inputValue(), "8");
+  await person.press("Escape");
+  await recording.waitFor({ state: "hidden" });
+  // What is none is told where.
+  const again = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Open a recording" }).click();
+  await (await again).setFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("hello\n") });
+  await page.getByRole("alert").filter({ hasText: "notes.txt, line 1: this is no asciicast." }).waitFor();
   await person.leave();
 });

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { clock, findInCast, Player, readCast, sizeOf } from "../../src/web/cast.ts";
 import { decodeClipboard } from "../../src/web/clipboard.ts";
 import { says } from "../../src/web/key-row.ts";
 import { Link, type Listener, plain, type State, type Surroundings } from "../../src/web/link.ts";
@@ -305,4 +306,91 @@ test("input goes in messages that Entry takes", () => {
     sent.map((message) => message.length / 2),
     [65536, 65536, 18928].map((length) => length + 4),
   );
+});
+
+const CAST = `{"version":2,"width":80,"height":24,"title":"ada"}
+[1,"o","ab\\u001b[1mcd"]
+[1,"i","x"]
+[1.5,"r","100x50"]
+[61,"o","C\\u001b[0mD\\r\\n"]
+[62,"m","here"]
+[63,"o","end abcd"]
+[64,"x","3"]
+`;
+
+test("recordings of both versions are read", () => {
+  const cast = readCast(CAST);
+  assert.deepEqual([cast.columns, cast.rows, cast.title, cast.length, cast.isCut], [80, 24, "ada", 64_000, false]);
+  assert.deepEqual(
+    cast.events.map(({ at, kind }) => [at, kind]),
+    [
+      [1_000, "output"],
+      [1_500, "size"],
+      [61_000, "output"],
+      [62_000, "marker"],
+      [63_000, "output"],
+      [64_000, "exit"],
+    ],
+  );
+  const three = readCast(
+    '{"version":3,"term":{"cols":9,"rows":4}}\n# a comment\n[1,"o","a"]\n\n[0.5,"o","b"]\n[1,"o","c',
+  );
+  assert.deepEqual([three.columns, three.rows, three.length, three.isCut], [9, 4, 1_500, true]);
+  assert.deepEqual(sizeOf("100x50"), [100, 50]);
+  assert.equal(sizeOf("0x50"), undefined);
+});
+
+test("what is no recording is told with its line", () => {
+  const table: [string, RegExp][] = [
+    ["", /line 1: .*no asciicast/],
+    ["[]", /line 1: .*no asciicast/],
+    ['{"version":1}', /line 1: .*version 1/],
+    ['{"version":2,"width":80}', /line 1: .*size/],
+    ['{"version":3,"width":80,"height":24}', /line 1: .*size/],
+    ['{"version":2,"width":80,"height":24}\n[1,"o"]\n[2,"o","a"]\n', /line 2: .*this is none/],
+    ['{"version":2,"width":80,"height":24}\n[-1,"o","a"]\n', /line 2: .*no time/],
+  ];
+  for (const [text, expected] of table) assert.throws(() => readCast(text), { message: expected });
+});
+
+test("text is found in a recording, whatever colours stand between, and when it was whole", () => {
+  const cast = readCast(CAST);
+  assert.deepEqual(findInCast(cast, "ABCD"), [1_000, 63_000]);
+  assert.deepEqual(findInCast(cast, "dcd"), [61_000]);
+  assert.deepEqual(findInCast(cast, "nowhere"), []);
+  assert.deepEqual(findInCast(cast, ""), []);
+});
+
+test("a recording's clock is stopped, turned and set", () => {
+  const said: string[] = [];
+  const player = new Player(readCast(CAST), {
+    write: (text) => text && said.push(text),
+    resize: (columns, rows) => said.push(`${columns}x${rows}`),
+    reset: () => said.push("reset"),
+  });
+  const heard = () => said.splice(0).join("|");
+  assert.equal(heard(), "reset");
+  player.pass(5_000);
+  assert.equal(heard(), "", "it waits for somebody");
+  player.toggle();
+  player.pass(999);
+  assert.equal(heard(), "");
+  player.speed = 2;
+  player.pass(251);
+  assert.equal(heard(), "ab\x1b[1mcd|100x50");
+  player.skipsPauses = true;
+  player.pass(900);
+  assert.ok(player.position > 58_000 && player.position < 61_000);
+  player.pass(200);
+  assert.equal(heard(), "C\x1b[0mD\r\n");
+  player.seek(2_000);
+  assert.equal(heard(), "reset|ab\x1b[1mcd|100x50");
+  player.seek(99_000);
+  assert.deepEqual([player.position, player.isOver, player.word], [64_000, true, "exited with status 3"]);
+  heard();
+  player.pass(1);
+  assert.equal(player.isPlaying, false);
+  player.toggle();
+  assert.deepEqual([heard(), player.position, player.isPlaying], ["reset", 0, true], "from its beginning");
+  assert.deepEqual([clock(65_900), clock(3_605_000)], ["1:05", "1:00:05"]);
 });
