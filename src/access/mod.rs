@@ -46,21 +46,27 @@ pub enum Right {
     Attach,
     /// One command.
     Exec,
+    /// What happens in somebody's open session, read only.
+    Watch,
 }
 
 impl Right {
+    /// All of them.
+    pub const ALL: [Right; 4] = [Right::Enter, Right::Attach, Right::Exec, Right::Watch];
+
     /// Its word, in files, claims and questions.
     pub fn name(self) -> &'static str {
         match self {
             Right::Enter => "enter",
             Right::Attach => "attach",
             Right::Exec => "exec",
+            Right::Watch => "watch",
         }
     }
 
     /// The right of this word.
     pub fn named(word: &str) -> Option<Right> {
-        [Right::Enter, Right::Attach, Right::Exec].into_iter().find(|right| right.name() == word)
+        Right::ALL.into_iter().find(|right| right.name() == word)
     }
 }
 
@@ -259,7 +265,7 @@ pub enum Step {
 /// One `--access RULE`, with what it needs to answer.
 #[derive(Debug, Clone)]
 pub enum Rule {
-    /// Everybody may do everything.
+    /// Everybody may do everything, and from this machine also watch.
     Anonymous,
     /// By a file of hashes.
     Tokens(Arc<Tokens>),
@@ -274,6 +280,12 @@ pub enum Rule {
 impl Rule {
     fn begin(&self, question: &Question, now: &mut Now<'_>) -> Move {
         match self {
+            // Everybody may enter, but nobody sees what others do: only whoever is at this machine anyway.
+            Rule::Anonymous if question.right == Right::Watch && !question.address.is_loopback() => {
+                Move::Decided(Verdict::Refused(
+                    "Where nobody proves who he is, sessions are watched only from the gateway's own machine.".to_owned(),
+                ))
+            }
             Rule::Anonymous => Move::Decided(Verdict::Allowed(Box::new(Grant::new(ANONYMOUS)))),
             Rule::Tokens(tokens) => Move::of(tokens.verdict(question, now.wall)),
             Rule::Jwt(jwt) => jwt.begin(question, now),
@@ -406,8 +418,13 @@ fn no_rule(question: &Question) -> Step {
     Step::Decided(Verdict::Refused(text.to_owned()))
 }
 
+/// What a token is told that is not for watching: the same, whether there is such a session or not.
+pub const NOT_FOR_WATCHING: &str = "There is no such session here (any more), or the token is not for watching it.";
+
 fn not_granted(question: &Question) -> String {
     let what = match question.right {
+        // Who may not watch is not told where the session is.
+        Right::Watch => return NOT_FOR_WATCHING.to_owned(),
         Right::Enter => "a shell in",
         Right::Attach => "the output of",
         Right::Exec => "running commands in",

@@ -8,6 +8,7 @@
 //! enter = ["shop/*"]                  # a shell
 //! attach = ["*/*"]                    # what the container says
 //! exec = ["shop/web", "container:db"] # one command
+//! watch = ["shop/*"]                  # what others do there, read only
 //! ```
 //! A plain SHA-256 is right here: a slow hash protects what people choose, which can be guessed; these tokens are 256
 //! random bits, which cannot, and a slow hash would only let strangers burn the processor.
@@ -203,8 +204,9 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     return Err(lines.error(at, text));
                 }
             }
-            ("enter" | "attach" | "exec", DeValue::Array(patterns)) => {
-                let right = Right::named(name).unwrap_or(Right::Enter);
+            ("enter" | "attach" | "exec" | "watch", DeValue::Array(patterns)) => {
+                // It is a right by its name.
+                let Some(right) = Right::named(name) else { continue };
                 for pattern in patterns {
                     let at = pattern.span().start;
                     let DeValue::String(text) = pattern.get_ref() else {
@@ -213,7 +215,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     grants.add(right, text).map_err(|mistake| lines.error(at, mistake))?;
                 }
             }
-            ("enter" | "attach" | "exec", _) => {
+            ("enter" | "attach" | "exec" | "watch", _) => {
                 return Err(lines.error(at, "write a list of patterns, like [\"shop/*\"]"));
             }
             ("user" | "sha256", _) => return Err(lines.error(at, "write a text in quotes")),
@@ -221,7 +223,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                 return Err(lines.error(at, "expires takes a time without quotes, like 2027-03-01T00:00:00Z"));
             }
             _ => {
-                let text = "a token has user, sha256, expires, enter, attach and exec, and nothing else";
+                let text = "a token has user, sha256, expires, enter, attach, exec and watch, and nothing else";
                 return Err(lines.error(key.span().start, text));
             }
         }

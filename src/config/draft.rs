@@ -5,7 +5,7 @@ use super::front::Access;
 use super::sources::Surroundings;
 use super::{
     Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
-    WantedLimits, Watch,
+    WantedLimits, Watch, Watching,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
@@ -33,6 +33,7 @@ pub(super) struct Draft {
     pub(super) idle_minutes: Option<u32>,
     pub(super) lasts_minutes: Option<u32>,
     pub(super) drain_seconds: Option<u32>,
+    pub(super) watching: Watching,
     pub(super) reap: ReapMode,
     pub(super) unguarded: bool,
     pub(super) reap_helper: Option<String>,
@@ -155,6 +156,7 @@ impl Draft {
         settings.idle_seconds_max = self.idle_minutes.map(|minutes| minutes * 60);
         settings.lasts_seconds_max = self.lasts_minutes.map(|minutes| minutes * 60);
         settings.drain_seconds = self.drain_seconds.unwrap_or(settings.drain_seconds);
+        settings.watching = self.watching;
         settings.reap = self.reap;
         // What the demo runs ends with it.
         settings.guard = !self.unguarded && !self.demo;
@@ -225,6 +227,15 @@ fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, 
             let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
             Err(why.to_owned())
         }
+    }
+}
+
+pub(super) fn watching(text: &str) -> Result<Watching, String> {
+    match text {
+        "off" => Ok(Watching::Off),
+        "told" => Ok(Watching::Told),
+        "silent" => Ok(Watching::Silent),
+        _ => Err(format!("takes off, told or silent, not {text:?}")),
     }
 }
 

@@ -92,6 +92,17 @@ impl Target {
     }
 }
 
+/// As rules have it: `APP/PROC`, `APP/PROC/INSTANCE` or `container:NAME`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Container(name) => write!(f, "container:{name}"),
+            Target::App { app, proc, instance } if instance.is_empty() => write!(f, "{app}/{proc}"),
+            Target::App { app, proc, instance } => write!(f, "{app}/{proc}/{instance}"),
+        }
+    }
+}
+
 /// Where a target was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

@@ -283,6 +283,10 @@ impl Session {
                 Some(*state.stay)
             }
             State::Settling(state) => Some(state.stay),
+            State::Watching(_) => {
+                cx.effects.push(Effect::Rise);
+                None
+            }
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
@@ -347,7 +351,11 @@ impl Session {
                 // It spoke before it had read ours.
                 self.hear_no_more(cx);
             }
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 match code {
                     Some(code) => write_close(&mut cx.to_client.bytes, code, ""),
                     None => write_frame(&mut cx.to_client.bytes, Opcode::Close, &[]),
@@ -434,7 +442,9 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ContainerNotFound { .. }
         | Outcome::ContainerNotRunning { .. }
         | Outcome::ContainerStopped { .. }
-        | Outcome::ContainerRemoved => false,
+        | Outcome::ContainerRemoved
+        | Outcome::SessionNotFound { .. }
+        | Outcome::WatchedEnded { .. } => false,
         Outcome::ContainerPaused
         | Outcome::EngineUnavailable { .. }
         | Outcome::EngineLost { .. }

@@ -20,6 +20,16 @@ pub struct SessionId {
     pub number: u64,
 }
 
+impl SessionId {
+    /// Reads what its display is.
+    pub fn parse(text: &str) -> Option<SessionId> {
+        let (boot, number) = text.split_once(':')?;
+        let plain = |part: &str| part.len() == 16 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let read = |part: &str| plain(part).then(|| u64::from_str_radix(part, 16).ok()).flatten();
+        Some(SessionId { boot: read(boot)?, number: read(number)? })
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}:{:016x}", self.boot, self.number)
@@ -132,6 +142,18 @@ pub enum Effect {
     Unguard(Post),
     /// This guard has left its post.
     Relieved(Post),
+    /// Which session is this? [`Session::sought`](super::Session::sought) follows.
+    Seek(SessionId),
+    /// The session of this watcher is to see that one from now on, by
+    /// [`Session::sight`](super::Session::sight); or [`Session::not_seated`](super::Session::not_seated) follows.
+    Sit {
+        /// What he watches.
+        watched: SessionId,
+        /// Who he is.
+        user: String,
+    },
+    /// It sees nothing any more.
+    Rise,
     /// Write it down.
     Tell(Event),
 }
@@ -146,6 +168,15 @@ pub enum Event {
         /// Who, by the rules.
         user: String,
         /// Where the client is.
+        address: IpAddr,
+    },
+    /// Somebody is let in to watch another's session.
+    Watches {
+        /// Which.
+        watched: SessionId,
+        /// Who watches, by the rules.
+        user: String,
+        /// Where he is.
         address: IpAddr,
     },
     /// The connection did not begin with a PROXY header of a trusted proxy, and is closed.

@@ -8,7 +8,7 @@
 //!    Gone                                                  ▼
 //!                                          Closing: CLOSE, close frame ──▶ Gone
 //! ```
-//! Beside the last states, what the process left in the container is reaped where nobody saw it end.
+//! A watcher of another's session is in Watching in place of Opening and what follows. Beside the last states, what the process left in the container is reaped where nobody saw it end.
 //!
 //! This room names no socket, no clock, no randomness and no log. Whoever drives it (the gateway, a simulation)
 //! gives it what arrived and does what it asks for.
@@ -26,6 +26,7 @@ mod rights;
 mod starting;
 mod streaming;
 mod upgrading;
+mod watching;
 mod whereabouts;
 
 use crate::config;
@@ -48,6 +49,8 @@ use rights::Rights;
 use std::ops::Range;
 use streaming::Streaming;
 use upgrading::{Greeting, Upgrading};
+use watching::Watching;
+pub use watching::{Afresh, NoSeat, Sight, Subject};
 pub use whereabouts::{Stages, Whereabouts, Wish};
 
 /// Milliseconds on the driver's monotonic clock.
@@ -104,6 +107,8 @@ enum State {
     Streaming(Streaming),
     Settling(Box<Settling>),
     Closing(Box<Closing>),
+    /// Another's session is looked at.
+    Watching(Box<Watching>),
     /// No session, but driven as one.
     Guarding(Box<Guarding>),
     Gone,
@@ -146,6 +151,7 @@ impl Session {
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
+            State::Watching(state) => state.deadline(),
             State::Guarding(state) => state.deadline(),
             State::Gone => Millis::MAX,
         };
@@ -156,7 +162,11 @@ impl Session {
     /// Whether bytes of the client are wanted, when `engine_backlog` bytes wait for the engine.
     pub fn wants_client(&self, engine_backlog: usize) -> bool {
         match &self.state {
-            State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Watching(_) => true,
             State::Opening(state) => state.wants_client(),
             State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
             State::Guarding(_) | State::Gone => false,
@@ -173,6 +183,7 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => false,
         }
     }
@@ -192,6 +203,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => None,
         }
     }
@@ -206,6 +218,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => None,
         }
     }
@@ -217,7 +230,11 @@ impl Session {
             State::Streaming(state) => Some(state.stay.engine),
             State::Settling(state) => Some(state.stay.engine),
             State::Guarding(state) => Some(state.engine()),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Watching(_)
+            | State::Gone => None,
         };
         own.or(self.reaping.as_ref().map(|reaping| reaping.post.engine))
     }
@@ -231,6 +248,7 @@ impl Session {
             State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Guarding(_)
             | State::Gone => 0,
         };
@@ -243,7 +261,7 @@ impl Session {
             State::Upgrading(_) => return self.upgrade_bytes(cx, &buffer[range]),
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
-            State::Closing(_) => {}
+            State::Watching(_) | State::Closing(_) => {}
             State::Guarding(_) | State::Gone => return,
         }
         let mut position = range.start;
@@ -288,6 +306,7 @@ impl Session {
             State::Greeting(_) => self.hello_message(cx, &buffer[range]),
             State::Opening(_) => self.early_message(cx, &buffer[range]),
             State::Streaming(_) => self.streaming_message(cx, buffer, range),
+            State::Watching(_) => self.watching_message(cx, &buffer[range]),
             // Too late for it: the process is gone, or the connection as good as.
             State::Upgrading(_)
             | State::Settling(_)
@@ -306,7 +325,11 @@ impl Session {
                 cx.effects.push(Effect::CloseClient);
             }
             State::Closing(_) => self.client_leg_is_over(cx),
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 self.end(cx, Outcome::ClientVanished);
             }
         }
@@ -322,6 +345,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => {}
         }
     }
@@ -348,6 +372,7 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => {}
         }
     }
@@ -362,6 +387,7 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => {}
         }
     }
@@ -375,6 +401,7 @@ impl Session {
             State::Opening(_) => self.opening_called(cx, call, reply),
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
+            State::Watching(_) => self.watching_reply(cx, call, reply),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
@@ -405,6 +432,7 @@ impl Session {
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
+            State::Watching(state) if cx.now >= state.deadline() => self.watching_timer(cx),
             State::Guarding(state) if cx.now >= state.deadline() => self.guard_timer(cx),
             State::Guarding(_)
             | State::Upgrading(_)
@@ -413,6 +441,7 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
             | State::Gone => {}
         }
     }
@@ -425,7 +454,11 @@ impl Session {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
             }
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 self.end(cx, Outcome::Drained);
             }
             // It outlasts everybody whom it guards.
@@ -443,7 +476,11 @@ impl Session {
     /// It is one that a person is in, and that has not had its outcome.
     pub fn goes_on(&self) -> bool {
         match &self.state {
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => true,
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => true,
             State::Upgrading(_) | State::Closing(_) | State::Guarding(_) | State::Gone => false,
         }
     }
@@ -487,7 +524,7 @@ impl Session {
         let (before, due) = (one_before(was_due), one_before(self.next_ping));
         let typed = match &mut self.state {
             State::Streaming(state) => state.wonder_about_pause(self.codec, cx),
-            State::Opening(_) => Typed::Nothing,
+            State::Opening(_) | State::Watching(_) => Typed::Nothing,
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
@@ -497,6 +534,16 @@ impl Session {
         };
         self.check_rights(cx);
         self.check_time(cx, typed, before, due);
+    }
+}
+
+impl Session {
+    /// Gives a client's ECHO back. As with WebSocket's own pings: who does not read gets no pile of answers.
+    fn echo(&self, cx: &mut Context<'_>, content: Vec<u8>) {
+        if cx.client_backlog == 0 && content.len() <= config::ECHO_BYTES_MAX {
+            let msg_type = ResponseType::Echo as i32;
+            send(self.codec, cx, ResponseMessage { msg_type, content, ..ResponseMessage::default() });
+        }
     }
 }
 

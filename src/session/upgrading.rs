@@ -189,7 +189,10 @@ impl Session {
         if let (true, Some(CookieToken(token))) = (hello.access_token.is_empty(), visitor.token) {
             hello.access_token = token;
         }
-        self.begin_opening(cx, hello, visitor.address);
+        match self.action {
+            Action::Enter | Action::Attach => self.begin_opening(cx, hello, visitor.address),
+            Action::Watch => self.begin_watching(cx, hello, visitor.address),
+        }
     }
 
     pub(super) fn upgrade_timed_out(&mut self, cx: &mut Context<'_>) {
@@ -260,7 +263,7 @@ const TOKEN_IN_QUERY: [&str; 6] =
 const NOTHING: Route<'static> = Route::Answer {
     status: 404,
     headers: &[],
-    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /api/ping, /livez and /readyz.\n",
+    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /watch, /api/ping, /livez and /readyz.\n",
 };
 
 fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Route<'a> {
@@ -268,6 +271,7 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
     let action = match head.path().strip_prefix(base).unwrap_or("nowhere") {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
+        "/watch" => Action::Watch,
         path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
         path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
@@ -291,6 +295,9 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
     }
     let (codec, hello) = if upgrade.offers(ENTRY_V1) {
         (Codec::V1, None)
+    } else if action == Action::Watch {
+        let text = "Watching is asked for in entry.v1 alone: offer it as the subprotocol.\n";
+        return Route::Answer { status: 400, headers: &[], text };
     } else if head.query("method").as_deref() == Some("web") {
         (Codec::Json, None)
     } else {

@@ -65,7 +65,7 @@ pub struct Claims {
     pub issuer: Option<String>,
     /// How far the issuer's clock and ours may be apart.
     pub skew_seconds: u64,
-    /// The claim that names what may be entered: an object of `enter`, `attach` and `exec`, lists of patterns.
+    /// The claim that names what may be entered: an object of `enter`, `attach`, `exec` and `watch`, lists of patterns.
     pub grants: String,
     /// The claim that names the user.
     pub user: String,
