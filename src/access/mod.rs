@@ -48,10 +48,12 @@ pub enum Right {
     Exec,
     /// What happens in somebody's open session, read only.
     Watch,
+    /// Not a right to be granted: what others there are, is asked.
+    List,
 }
 
 impl Right {
-    /// All of them.
+    /// All that can be granted.
     pub const ALL: [Right; 4] = [Right::Enter, Right::Attach, Right::Exec, Right::Watch];
 
     /// Its word, in files, claims and questions.
@@ -61,6 +63,7 @@ impl Right {
             Right::Attach => "attach",
             Right::Exec => "exec",
             Right::Watch => "watch",
+            Right::List => "list",
         }
     }
 
@@ -197,6 +200,17 @@ pub struct Grant {
     pub run_as: Option<String>,
     /// The working directory, whatever was asked for.
     pub workdir: Option<String>,
+    /// Where the question was what somebody may enter: the answer.
+    pub scope: Option<Scope>,
+}
+
+/// What somebody may enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// What these grants say.
+    Of(Grants),
 }
 
 impl Grant {
@@ -211,11 +225,16 @@ impl Grant {
             engine: None,
             run_as: None,
             workdir: None,
+            scope: None,
         }
     }
 
     /// Allowed, if the grants cover what is asked for.
     fn within(mut self, grants: &Grants, question: &Question) -> Verdict {
+        if question.right == Right::List {
+            self.scope = Some(Scope::Of(grants.clone()));
+            return Verdict::Allowed(Box::new(self));
+        }
         match grants.permission(question.right, &question.target) {
             Permission::Granted => {}
             Permission::IfNamed(names) => self.names = Some(names),
@@ -286,7 +305,13 @@ impl Rule {
                     "Where nobody proves who he is, sessions are watched only from the gateway's own machine.".to_owned(),
                 ))
             }
-            Rule::Anonymous => Move::Decided(Verdict::Allowed(Box::new(Grant::new(ANONYMOUS)))),
+            Rule::Anonymous => {
+                let scope = (question.right == Right::List).then_some(Scope::All);
+                Move::Decided(Verdict::Allowed(Box::new(Grant { scope, ..Grant::new(ANONYMOUS) })))
+            }
+            Rule::Webhook(_) | Rule::Lain(_) if question.right == Right::List => Move::Decided(
+                Verdict::Refused("Who may enter what is decided one by one here; type what you want.".to_owned()),
+            ),
             Rule::Tokens(tokens) => Move::of(tokens.verdict(question, now.wall)),
             Rule::Jwt(jwt) => jwt.begin(question, now),
             Rule::Webhook(webhook) => webhook.begin(question),
@@ -425,6 +450,8 @@ fn not_granted(question: &Question) -> String {
     let what = match question.right {
         // Who may not watch is not told where the session is.
         Right::Watch => return NOT_FOR_WATCHING.to_owned(),
+        // It is answered before.
+        Right::List => "a list with",
         Right::Enter => "a shell in",
         Right::Attach => "the output of",
         Right::Exec => "running commands in",
