@@ -83,6 +83,11 @@ pub const LOOKS_PER_TURN: usize = 4;
 /// What waits to be told to somebody whom others watch.
 pub const WATCHED_NOTES_MAX: usize = 8;
 
+// What a page may be told.
+
+/// Targets in one list of what somebody may enter.
+pub const TARGETS_LISTED_MAX: usize = 500;
+
 // What an engine may take.
 
 /// From the client's wish to a running process.

@@ -15,6 +15,7 @@ mod entry;
 mod guards;
 mod insight;
 mod listener;
+mod observer;
 mod orders;
 mod peers;
 pub mod probe;
@@ -359,6 +360,7 @@ impl Gateway {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog,
             to_client,
             to_engine,
@@ -384,6 +386,10 @@ impl Gateway {
             Input::EndedByOperator(reason) => session.end_by_operator(&mut cx, reason),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
+            Input::Sought(subject) => session.sought(&mut cx, subject),
+            Input::NotSeated(why) => session.not_seated(&mut cx, why),
+            Input::Sight(sight) => session.sight(&mut cx, *sight),
+            Input::Watched(text) => session.watched(&mut cx, &text),
         }));
         if whole.is_err() {
             log::error!("session {}: a bug of Entry; the session is ended: {}", session.id(), bug::take());

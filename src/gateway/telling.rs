@@ -1,8 +1,10 @@
 //! What sessions tell of themselves, counted and logged.
 
 use super::dossier::Dossier;
+use super::observer::Seen;
 use super::slab::Key;
 use super::{Counters, Gateway};
+use crate::config::Watching;
 use crate::session::{Event as Told, Reap, SessionId};
 
 impl Gateway {
@@ -11,11 +13,12 @@ impl Gateway {
         let id = entry.session.id();
         match told {
             Told::Asked(wish) => {
-                if self.is_watched {
+                if self.is_watched || self.settings.watching != Watching::Off {
                     entry.dossier = Some(Box::new(Dossier::new(wish)));
                 }
             }
-            Told::Opened { container, engine, stages } => {
+            Told::Opened { container, engine, stages, window, name, tty } => {
+                self.open_to_watchers(key, container, *window, name.as_deref(), *tty);
                 self.counters.count_opened(stages);
                 self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
@@ -31,12 +34,22 @@ impl Gateway {
                 Counters::count(&self.counters.access_allowed);
                 log::info!("session {id}: {user} from {address} is let in");
             }
+            Told::Resized(size) => {
+                if let Some(dossier) = &mut entry.dossier {
+                    dossier.show(self.now, Seen::Resized(*size));
+                }
+            }
+            Told::Watches { watched, user, address } => {
+                Counters::count(&self.counters.access_allowed);
+                log::info!("session {id}: {user} from {address} watches session {watched}");
+            }
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!("session {id}: closed, {why}");
             }
             Told::Ended { outcome, was: _ } => {
                 self.counters.count_outcome(outcome);
+                self.gallery.closes(id.number, outcome.exit_status(), &outcome.to_string());
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
             Told::Unguarded { container, why } => log::warn!(

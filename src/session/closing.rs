@@ -290,6 +290,7 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         };
@@ -362,7 +363,7 @@ impl Session {
                 }
                 self.end(cx, Outcome::ClientLeft);
             }
-            State::Upgrading(_) | State::Guarding(_) | State::Gone => {}
+            State::Upgrading(_) | State::Listing(_) | State::Guarding(_) | State::Gone => {}
         }
     }
 

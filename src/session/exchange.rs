@@ -4,7 +4,8 @@ use super::{Millis, Post, Stages, Whereabouts, Wish};
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::Settings;
 use crate::crowd::{Crowd, Place};
-use crate::engine::{EngineId, Engines};
+use crate::engine::{EngineId, Engines, WindowSize};
+use crate::locate::census::Census;
 use crate::outcome::Outcome;
 use crate::service::Peer;
 use core::net::IpAddr;
@@ -45,6 +46,10 @@ pub struct Lane {
     pub bytes: Vec<u8>,
     /// How much of all this the process has said, or is to read: without frames and messages around it.
     pub content_bytes: usize,
+    /// Somebody looks on: a copy of that is kept.
+    pub keeps_content: bool,
+    /// The copy.
+    pub content: Vec<u8>,
 }
 
 impl Lane {
@@ -60,6 +65,14 @@ impl Lane {
         match self.ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.ranges.push(range),
+        }
+    }
+
+    /// So much of what goes out is what the process has said, or is to read.
+    pub(super) fn note_content(&mut self, content: &[u8]) {
+        self.content_bytes += content.len();
+        if self.keeps_content {
+            self.content.extend_from_slice(content);
         }
     }
 
@@ -80,6 +93,7 @@ impl Lane {
         self.ranges.clear();
         self.bytes.clear();
         self.content_bytes = 0;
+        self.content.clear();
     }
 }
 
@@ -189,7 +203,15 @@ pub enum Event {
         engine: EngineId,
         /// How long it took since the client has said what it wants.
         stages: Stages,
+        /// The size of its terminal, as far as that is known; none where it has no terminal.
+        window: Option<WindowSize>,
+        /// What the container is called, where it was asked for by name or id.
+        name: Option<String>,
+        /// It has a terminal.
+        tty: bool,
     },
+    /// The window has this size now.
+    Resized(WindowSize),
     /// The session ended.
     Ended {
         /// How.
@@ -248,6 +270,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// The engines, and what is known of their API: sessions learn it, use it and forget it when an engine goes.
     pub engines: &'a mut Engines,
+    /// What runs, as it was last listed.
+    pub census: &'a mut Census,
     /// Bytes that the client's socket has not taken yet.
     pub client_backlog: usize,
     /// What goes to the client.

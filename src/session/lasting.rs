@@ -64,6 +64,7 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => return,
         };
@@ -112,6 +113,7 @@ impl Session {
             | State::Watching(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }

@@ -18,6 +18,7 @@ mod exchange;
 mod guarding;
 mod inbound;
 mod lasting;
+mod listing;
 mod locating;
 mod opening;
 mod reaping;
@@ -43,6 +44,7 @@ use guarding::Guarding;
 pub use guarding::Post;
 use inbound::{Arrival, Inbound};
 use lasting::Typed;
+use listing::Listing;
 use opening::Opening;
 use reaping::Reaping;
 use rights::Rights;
@@ -109,6 +111,8 @@ enum State {
     Closing(Box<Closing>),
     /// Another's session is looked at.
     Watching(Box<Watching>),
+    /// No session, but an answer that has to be asked for.
+    Listing(Box<Listing>),
     /// No session, but driven as one.
     Guarding(Box<Guarding>),
     Gone,
@@ -152,6 +156,7 @@ impl Session {
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
             State::Watching(state) => state.deadline(),
+            State::Listing(state) => state.deadline,
             State::Guarding(state) => state.deadline(),
             State::Gone => Millis::MAX,
         };
@@ -169,7 +174,7 @@ impl Session {
             | State::Watching(_) => true,
             State::Opening(state) => state.wants_client(),
             State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
-            State::Guarding(_) | State::Gone => false,
+            State::Listing(_) | State::Guarding(_) | State::Gone => false,
         }
     }
 
@@ -184,6 +189,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => false,
         }
     }
@@ -204,6 +210,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => None,
         }
     }
@@ -219,6 +226,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => None,
         }
     }
@@ -234,6 +242,7 @@ impl Session {
             | State::Greeting(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => None,
         };
         own.or(self.reaping.as_ref().map(|reaping| reaping.post.engine))
@@ -249,6 +258,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => 0,
         };
@@ -262,7 +272,7 @@ impl Session {
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
             State::Watching(_) | State::Closing(_) => {}
-            State::Guarding(_) | State::Gone => return,
+            State::Listing(_) | State::Guarding(_) | State::Gone => return,
         }
         let mut position = range.start;
         loop {
@@ -311,6 +321,7 @@ impl Session {
             State::Upgrading(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }
@@ -320,7 +331,7 @@ impl Session {
     pub fn client_closed(&mut self, cx: &mut Context<'_>) {
         match &self.state {
             State::Guarding(_) | State::Gone => {}
-            State::Upgrading(_) => {
+            State::Upgrading(_) | State::Listing(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
             }
@@ -346,6 +357,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -373,6 +385,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -388,6 +401,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -402,9 +416,11 @@ impl Session {
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
             State::Watching(_) => self.watching_reply(cx, call, reply),
+            State::Listing(_) => self.listing_reply(cx, call, reply),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }
@@ -433,6 +449,7 @@ impl Session {
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
             State::Watching(state) if cx.now >= state.deadline() => self.watching_timer(cx),
+            State::Listing(state) if cx.now >= state.deadline => self.listing_timed_out(cx),
             State::Guarding(state) if cx.now >= state.deadline() => self.guard_timer(cx),
             State::Guarding(_)
             | State::Upgrading(_)
@@ -442,6 +459,7 @@ impl Session {
             | State::Settling(_)
             | State::Closing(_)
             | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -450,7 +468,7 @@ impl Session {
     pub fn shut_down(&mut self, cx: &mut Context<'_>) {
         self.hurry_reaping(cx.now);
         match &self.state {
-            State::Upgrading(_) => {
+            State::Upgrading(_) | State::Listing(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
             }
@@ -481,7 +499,11 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Watching(_) => true,
-            State::Upgrading(_) | State::Closing(_) | State::Guarding(_) | State::Gone => false,
+            State::Upgrading(_)
+            | State::Closing(_)
+            | State::Listing(_)
+            | State::Guarding(_)
+            | State::Gone => false,
         }
     }
 
@@ -529,6 +551,7 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => return,
         };

@@ -37,6 +37,8 @@ pub(super) struct Opening {
     pub(super) located_at: Millis,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
+    /// What it is called, once that is known to matter.
+    pub(super) name: Option<String>,
     /// The newest size that the client told.
     pub(super) size: Option<WindowSize>,
     /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
@@ -213,6 +215,7 @@ impl Session {
             admitted_at: cx.now,
             located_at: cx.now,
             granted_names: None,
+            name: None,
             size,
             started_with: None,
             resizing: false,

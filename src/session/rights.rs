@@ -104,6 +104,7 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         }
@@ -118,6 +119,7 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         }
@@ -133,6 +135,7 @@ impl Session {
             | State::Opening(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         }

@@ -141,6 +141,17 @@ impl Session {
                 }
                 self.linger(cx);
             }
+            Route::Targets { token } => {
+                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
+                match cx.crowd.enter(address) {
+                    Ok(place) => *cx.place = place,
+                    Err(full) => return self.answer_full(cx, full),
+                }
+                let cookie = cx.settings.front.token_cookie.as_deref();
+                let in_cookie = cookie.and_then(|name| cookie_value(&parsed, name)).unwrap_or_default();
+                let token = if token.is_empty() { in_cookie } else { token.to_owned() };
+                self.begin_listing(cx, token, address);
+            }
             Route::Upgrade { action, codec, key, hello } => {
                 let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 match cx.crowd.enter(address) {
@@ -199,7 +210,13 @@ impl Session {
         self.answer_http(cx, 408, &[], "The request head did not arrive in time.\n");
     }
 
-    fn answer_http(&mut self, cx: &mut Context<'_>, status: u16, headers: &[(&str, &str)], text: &str) {
+    pub(super) fn answer_http(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: u16,
+        headers: &[(&str, &str)],
+        text: &str,
+    ) {
         write_response(&mut cx.to_client.bytes, status, headers, text);
         self.linger(cx);
     }
@@ -250,6 +267,8 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 }
 
 enum Route<'a> {
+    /// What may be entered, by the token in this header.
+    Targets { token: &'a str },
     Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
     Page(web::Answer),
     Refuse(UpgradeError),
@@ -272,6 +291,7 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
         "/watch" => Action::Watch,
+        "/api/targets" => return targets(head, front),
         path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
         path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
@@ -315,6 +335,23 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
         (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+/// What somebody may enter is told to the gateway's own page, and to who is no browser. A browser says where a request
+/// comes from: with its Origin where that is another's, and newer ones in any case.
+fn targets<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
+    if head.method != "GET" {
+        return Route::Answer { status: 405, headers: &[("Allow", "GET")], text: "Use GET.\n" };
+    }
+    let host = head.headers.text("host").unwrap_or_default();
+    let comes_from_elsewhere =
+        head.headers.text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let is_renamed = front.loopback_pages_only && !http::names_loopback(host);
+    if comes_from_elsewhere || is_renamed || !comes_from_here(head, front) {
+        let text = "What may be entered is told to the gateway's own page only.\n";
+        return Route::Answer { status: 403, headers: &[], text };
+    }
+    Route::Targets { token: head.headers.text("access-token").unwrap_or_default() }
 }
 
 /// What balancers and whoever looks after the process ask: whether it lives, and whether it takes new sessions.

@@ -119,7 +119,7 @@ impl Session {
                 engine: Some(reaping.post.engine),
                 ..Whereabouts::default()
             }),
-            State::Upgrading(_) | State::Guarding(_) => None,
+            State::Upgrading(_) | State::Listing(_) | State::Guarding(_) => None,
         }
     }
 }

@@ -137,6 +137,10 @@ pub(crate) struct Visit {
     pub(crate) settings: Settings,
     pub(crate) rules: Rules,
     pub(crate) keys: jwt::Fetched,
+    pub(crate) census: Census,
+    /// Which sessions were asked for, to watch one, and which is watched.
+    pub(crate) sought: Vec<SessionId>,
+    pub(crate) seat: Option<SessionId>,
     pub(crate) wall: UnixSeconds,
     /// Whom the rules let in.
     pub(crate) admitted: Vec<String>,
@@ -192,6 +196,9 @@ impl Visit {
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
+            census: Census::default(),
+            sought: Vec::new(),
+            seat: None,
             wall: WALL,
             admitted: Vec::new(),
             bad_proxy_headers: 0,
@@ -254,6 +261,7 @@ impl Visit {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog: self.backlog,
             to_client: &mut to_client,
             to_engine: &mut to_engine,
@@ -307,7 +315,12 @@ impl Visit {
                 Effect::Relieved(_) => self.relieved = true,
                 Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
                 Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
-                Effect::Tell(Event::Opened { .. } | Event::Asked(_)) => {}
+                Effect::Seek(id) => self.sought.push(id),
+                Effect::Sit { watched, .. } => self.seat = Some(watched),
+                Effect::Rise => self.seat = None,
+                Effect::Tell(
+                    Event::Opened { .. } | Event::Asked(_) | Event::Resized(_) | Event::Watches { .. },
+                ) => {}
             }
         }
         assert!(self.outcomes.len() <= 1, "a session ends once: {:?}", self.outcomes);

@@ -129,6 +129,7 @@ pub(crate) struct Shell {
     pub(crate) crowd: Crowd,
     rules: Rules,
     keys: jwt::Fetched,
+    census: Census,
     engines: Engines,
     pub(crate) entries: Slab<Entry>,
     pub(crate) wheel: Wheel,
@@ -174,6 +175,7 @@ impl Shell {
             crowd,
             rules,
             keys: jwt::Fetched::default(),
+            census: Census::default(),
             entries: Slab::new(),
             wheel: Wheel::new(now),
             pool: Pool::default(),
@@ -360,6 +362,7 @@ impl Shell {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog,
             to_client,
             to_engine,
@@ -506,6 +509,7 @@ impl Shell {
             }
             // A guard is an exec more, and nobody's session: `tests/session/guarding.rs` has them.
             Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => panic!("a guard"),
+            Effect::Seek(_) | Effect::Sit { .. } | Effect::Rise => panic!("a watcher"),
             Effect::Tell(event) => {
                 let fate = &mut outside.fates[entry.visit];
                 match event {
@@ -517,7 +521,8 @@ impl Shell {
                     Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
                     Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
                     Event::Unguarded { .. } => panic!("a guard"),
-                    Event::Ended { .. } | Event::Asked(_) | Event::BadProxyHeader(_) => {}
+                    Event::Ended { .. } | Event::Asked(_) | Event::Resized(_) | Event::BadProxyHeader(_) => {}
+                    Event::Watches { .. } => panic!("a watcher"),
                 }
             }
         }
