@@ -14,7 +14,7 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`),
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`), [`recording`], [`play`] (`entry play`),
 //! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
 //! code).
 
@@ -31,6 +31,8 @@ pub mod locate;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod play;
+pub mod recording;
 pub mod serve;
 pub mod service;
 pub mod session;

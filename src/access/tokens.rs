@@ -9,6 +9,7 @@
 //! attach = ["*/*"]                    # what the container says
 //! exec = ["shop/web", "container:db"] # one command
 //! watch = ["shop/*"]                  # what others do there, read only
+//! record = ["shop/db"]                # where sessions must be recorded
 //! ```
 //! A plain SHA-256 is right here: a slow hash protects what people choose, which can be guessed; these tokens are 256
 //! random bits, which cannot, and a slow hash would only let strangers burn the processor.
@@ -204,18 +205,20 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     return Err(lines.error(at, text));
                 }
             }
-            ("enter" | "attach" | "exec" | "watch", DeValue::Array(patterns)) => {
-                // It is a right by its name.
-                let Some(right) = Right::named(name) else { continue };
+            ("enter" | "attach" | "exec" | "watch" | "record", DeValue::Array(patterns)) => {
                 for pattern in patterns {
                     let at = pattern.span().start;
                     let DeValue::String(text) = pattern.get_ref() else {
                         return Err(lines.error(at, "a pattern is a text in quotes"));
                     };
-                    grants.add(right, text).map_err(|mistake| lines.error(at, mistake))?;
+                    let added = match Right::named(name) {
+                        Some(right) => grants.add(right, text),
+                        None => grants.add_recorded(text),
+                    };
+                    added.map_err(|mistake| lines.error(at, mistake))?;
                 }
             }
-            ("enter" | "attach" | "exec" | "watch", _) => {
+            ("enter" | "attach" | "exec" | "watch" | "record", _) => {
                 return Err(lines.error(at, "write a list of patterns, like [\"shop/*\"]"));
             }
             ("user" | "sha256", _) => return Err(lines.error(at, "write a text in quotes")),
@@ -223,7 +226,8 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                 return Err(lines.error(at, "expires takes a time without quotes, like 2027-03-01T00:00:00Z"));
             }
             _ => {
-                let text = "a token has user, sha256, expires, enter, attach, exec and watch, and nothing else";
+                let text =
+                    "a token has user, sha256, expires, enter, attach, exec, watch and record, and nothing else";
                 return Err(lines.error(key.span().start, text));
             }
         }
@@ -296,7 +300,7 @@ mod tests {
     fn file() -> String {
         format!(
             "# people\n[[token]]\nuser = \"ada\"\nsha256 = \"{}\"\nexpires = 2027-03-01T02:00:00+02:00\n\
-             enter = [\"shop/*\"]\nexec = [\"container:db\"]\n\n[[token]]\nuser = \"bob\"\nsha256 = \"{}\"\n",
+             enter = [\"shop/*\"]\nexec = [\"container:db\"]\nrecord = [\"*/web\"]\n\n[[token]]\nuser = \"bob\"\nsha256 = \"{}\"\n",
             hex(&hash(ADA)),
             "00".repeat(32)
         )
@@ -315,6 +319,7 @@ mod tests {
         match tokens.verdict(&asks(ADA, Right::Enter), 5) {
             Some(Verdict::Allowed(grant)) => {
                 assert_eq!((grant.user.as_str(), grant.expires), ("ada", Some(MARCH_2027)));
+                assert_eq!(grant.record, Some(true), "it is shop/web that is asked for");
             }
             other => panic!("{other:?}"),
         }

@@ -4,6 +4,7 @@ use super::desk::Desk;
 use super::{Counters, Pulse};
 use crate::config;
 use crate::crowd::Crowd;
+use crate::recording::Recorder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,6 +20,8 @@ pub struct Insight {
     pub pulses: Vec<Arc<Pulse>>,
     /// Who is there, and the way to end a session.
     pub desk: Desk,
+    /// The way to the recordings, where there are some.
+    pub recorder: Option<Recorder>,
     /// When it was started.
     pub started: SystemTime,
     pub(super) began: Instant,

@@ -183,6 +183,8 @@ pub enum Event {
         user: String,
         /// Where the client is.
         address: IpAddr,
+        /// Whether what is shown in the session is to be written down.
+        recorded: Recorded,
     },
     /// Somebody is let in to watch another's session.
     Watches {
@@ -228,6 +230,17 @@ pub enum Event {
     },
     /// How the ending of what it left in the container goes on.
     Reap(Reap),
+}
+
+/// Whether what is shown in a session is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is not.
+    No,
+    /// It is, as well as that can be done.
+    Wanted,
+    /// Without that there is no session.
+    Must,
 }
 
 /// What is told of the ending of what a session left.

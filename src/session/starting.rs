@@ -1,14 +1,18 @@
 //! The container is known → inspect, where its name or its streams matter → create → start → an open session.
 
 use super::opening::{Opening, Stage, seconds};
+use super::relay::write_output;
 use super::streaming::Streaming;
-use super::{Call, Context, Effect, Event, Millis, Session, SessionId, Stages, State, Stay, send};
+use super::{Call, Context, Effect, Event, Millis, Recorded, Session, SessionId, Stages, State, Stay, send};
 use crate::access::grants;
 use crate::config::{self, Watching};
 use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
 use crate::outcome::{Action, Outcome};
 use crate::wire::http::{BodyFraming, Expect, Reply};
-use crate::wire::message::{Codec, DEFAULT_TERM, Opened, ResponseMessage, ResponseType};
+use crate::wire::message::{Codec, DEFAULT_TERM, Opened, Output, ResponseMessage, ResponseType};
+
+/// What a person is told on the terminal of a session that is written down.
+const RECORDED: &str = "\x1b[33m>>> This session is recorded.\x1b[0m\r\n";
 
 impl Session {
     pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
@@ -102,9 +106,12 @@ impl Session {
         let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
-        let (window, name) = (state.hello.window, state.name.take());
+        let (window, recorded, name) = (state.hello.window, state.recorded, state.name.take());
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty), name);
+        if recorded != Recorded::No && stay.tty && cx.settings.record.as_ref().is_some_and(|record| record.told) {
+            write_output(self.codec, &mut cx.to_client.bytes, Output::Stderr, RECORDED.as_bytes());
+        }
         if cx.settings.guards() {
             // What is over soon needs none, and a prompt comes before it.
             let after = match stay.tty {
