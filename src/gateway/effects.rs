@@ -88,7 +88,7 @@ impl Gateway {
             }
             Effect::Relieved(post) => self.guards.relieve(&post, key),
             Effect::Seek(id) => {
-                let subject = self.gallery.stage(id.number).map(|stage| Box::new(stage.subject().clone()));
+                let subject = self.gallery.subject(id.number);
                 self.step(key, Input::Sought(subject));
             }
             Effect::Sit { watched, user } => self.sit(key, watched, user),

@@ -19,6 +19,7 @@ mod observer;
 mod orders;
 mod peers;
 pub mod probe;
+mod recent;
 pub mod rules;
 mod server;
 pub mod slab;
@@ -27,22 +28,25 @@ mod telling;
 pub mod timer;
 mod tokens;
 mod upstream;
+mod watching;
 
 pub use counters::{Counters, Pulse};
 pub use dossier::Asked;
 pub use insight::Insight;
+pub use observer::{Observer, Seen, Wanted};
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Watching};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
+use crate::locate::census::Census;
 use crate::metrics::add_alone;
 use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
 use buffers::Pool;
 use certificates::Own;
-use desk::{Listing, Order};
+use desk::{Line, Listing, Order};
 use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
@@ -52,7 +56,7 @@ use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +65,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
+use watching::{Gallery, View};
 use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
@@ -91,6 +96,11 @@ struct Gateway {
     /// Somebody may ask who is there.
     is_watched: bool,
     orders: Receiver<Order>,
+    /// The way to this loop, for others.
+    line: Line,
+    /// What can be watched, in all loops, and who watches, in this one.
+    gallery: Arc<Gallery>,
+    views: HashMap<Key, View>,
     /// The waker has called since orders were last looked for.
     called: bool,
     listings: Vec<Listing>,
@@ -99,6 +109,7 @@ struct Gateway {
     next_number: u64,
     number_step: u64,
     engines: Engines,
+    census: Census,
     entries: Slab<Entry>,
     guards: Guards,
     wheel: Wheel,
@@ -193,6 +204,10 @@ impl Gateway {
                     entry.armed = Millis::MAX;
                 }
                 self.step(key, Input::Timer);
+                if self.settings.watching != Watching::Off {
+                    self.look(key);
+                    self.tell_watched(key);
+                }
             }
         }
         if self.shared_rules.version() != self.rules_version {
@@ -329,6 +344,9 @@ impl Gateway {
             entry.queued = false;
             entry.count_held(&self.crowd);
         }
+        if !self.views.is_empty() {
+            self.look(key);
+        }
         self.requeue(key);
     }
 
@@ -351,6 +369,8 @@ impl Gateway {
             [&mut entry.client, &mut entry.engine].into_iter().flatten().for_each(Leg::mind_resting_peer);
         }
         let (client_backlog, engine_backlog) = (entry.client_backlog(), entry.engine_backlog());
+        let is_observed = entry.dossier.as_ref().is_some_and(|dossier| dossier.is_observed());
+        (to_client.keeps_content, to_engine.keeps_content) = (is_observed, is_observed);
         let mut cx = Context {
             now: self.now,
             crowd: &self.crowd,
@@ -398,6 +418,11 @@ impl Gateway {
             session.fail(&mut cx);
         }
 
+        if let Some(dossier) = &mut entry.dossier
+            && is_observed
+        {
+            observer::show(dossier, self.now, to_engine, to_client, effects);
+        }
         let (input, output) = (to_engine.content_bytes, to_client.content_bytes);
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;

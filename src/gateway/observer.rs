@@ -1,8 +1,10 @@
 //! Who looks on at a session: its recording, those who watch it. They are shown copies of what goes through it; where nobody
 //! looks on, nothing is copied.
 
+use super::dossier::Dossier;
 use crate::engine::WindowSize;
-use crate::session::Millis;
+use crate::outcome::Outcome;
+use crate::session::{Effect, Event as Told, Lane, Millis};
 use std::fmt;
 
 /// What is to be seen of a session, in its order.
@@ -48,4 +50,40 @@ pub trait Observer: fmt::Debug + Send {
     fn is_behind(&self) -> bool {
         false
     }
+}
+
+/// Shows all who look on at this session what one step of it has brought: `input` and `output` kept copies for that. Why it
+/// is to end, where one of them wants that.
+pub(super) fn show(
+    dossier: &mut Dossier,
+    now: Millis,
+    input: &Lane,
+    output: &Lane,
+    effects: &[Effect],
+) -> Option<&'static str> {
+    let told = || effects.iter().filter_map(|effect| if let Effect::Tell(told) = effect { Some(told) } else { None });
+    let mut end = None;
+    let mut see = |seen: Seen<'_>| end = dossier.show(now, seen).or(end);
+    // What has opened it may have brought its first output.
+    for told in told() {
+        if let Told::Opened { window, .. } = told {
+            see(Seen::Opened { window: *window });
+        }
+        if let Told::Resized(window) = told {
+            see(Seen::Resized(*window));
+        }
+    }
+    if !input.content.is_empty() {
+        see(Seen::Input(&input.content));
+    }
+    if !output.content.is_empty() {
+        see(Seen::Output(&output.content));
+    }
+    for told in told() {
+        if let Told::Ended { outcome, .. } = told {
+            let status = if let Outcome::Exited { status } = outcome { Some(*status) } else { None };
+            see(Seen::Ended { status, text: &outcome.to_string() });
+        }
+    }
+    end
 }

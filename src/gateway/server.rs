@@ -10,15 +10,17 @@ use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
+use super::watching::Gallery;
 use super::tokens::{LISTENER, WAKER, call_token};
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
-use crate::config::{self, Config, WantedLimits};
+use crate::config::{self, Config, WantedLimits, Watching};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
+use crate::locate::census::Census;
 use crate::sys;
 use mio::{Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,6 +105,7 @@ impl Server {
         let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
+        let gallery: Arc<Gallery> = Arc::default();
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,7 +119,8 @@ impl Server {
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             wakers.push(waker.clone());
             let (orders, ordered) = channel();
-            lines.push(Line { orders, waker });
+            let line = Line { orders, waker };
+            lines.push(line.clone());
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
             let listener = Listener::new(poll.registry(), socket, LISTENER, crowd.clone())?;
@@ -134,14 +138,18 @@ impl Server {
                 wall: wall_clock(),
                 counters: counters.clone(),
                 pulse,
-                is_watched: config.watch.is_on(),
+                is_watched: config.watch.is_on() || settings.watching != Watching::Off,
                 orders: ordered,
+                line,
+                gallery: gallery.clone(),
+                views: HashMap::new(),
                 called: false,
                 listings: Vec::new(),
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
                 engines: config.settings.peers.table(),
+                census: Census::default(),
                 entries: Slab::new(),
                 guards: Guards::new(guards_max(config, descriptors) / config.workers),
                 wheel: Wheel::new(0),

@@ -1,9 +1,9 @@
 //! What sessions tell of themselves, counted and logged.
 
 use super::dossier::Dossier;
-use super::observer::Seen;
 use super::slab::Key;
 use super::{Counters, Gateway};
+use crate::access::Right;
 use crate::config::Watching;
 use crate::session::{Event as Told, Reap, SessionId};
 
@@ -13,12 +13,14 @@ impl Gateway {
         let id = entry.session.id();
         match told {
             Told::Asked(wish) => {
-                if self.is_watched || self.settings.watching != Watching::Off {
+                if self.is_watched {
                     entry.dossier = Some(Box::new(Dossier::new(wish)));
                 }
+                if self.settings.watching != Watching::Off && wish.right != Right::Watch {
+                    self.prepare_stage(key, &wish.target);
+                }
             }
-            Told::Opened { container, engine, stages, window, name, tty } => {
-                self.open_to_watchers(key, container, *window, name.as_deref(), *tty);
+            Told::Opened { container, engine, stages, window: _, name, tty } => {
                 self.counters.count_opened(stages);
                 self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
@@ -29,16 +31,14 @@ impl Gateway {
                 let name = self.engines.name(*engine);
                 let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
                 log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
+                self.open_to_watchers(key, container, name.as_deref(), *tty);
             }
             Told::Admitted { user, address } => {
                 Counters::count(&self.counters.access_allowed);
                 log::info!("session {id}: {user} from {address} is let in");
             }
-            Told::Resized(size) => {
-                if let Some(dossier) = &mut entry.dossier {
-                    dossier.show(self.now, Seen::Resized(*size));
-                }
-            }
+            // Whoever looks on has seen it.
+            Told::Resized(_) => {}
             Told::Watches { watched, user, address } => {
                 Counters::count(&self.counters.access_allowed);
                 log::info!("session {id}: {user} from {address} watches session {watched}");

@@ -420,7 +420,6 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
-            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }

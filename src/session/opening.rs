@@ -326,6 +326,8 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Settling(_)
             | State::Closing(_)
             | State::Guarding(_)

@@ -9,7 +9,6 @@
 //! session, then for a seat, and shows what is to be seen whenever the watcher has taken what came before. Whoever may
 //! not watch is not told whether there is such a session: he is asked for his right in any case.
 
-use super::lasting::Typed;
 use super::opening::seconds;
 use super::relay::write_output;
 use super::rights::Rights;
@@ -17,7 +16,6 @@ use super::streaming::Pace;
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, SessionId, State, Whereabouts, Wish, send};
 use crate::access::{Answer, Grant, Inquiry, Now, Question, Right, Step, Token, Verdict, grants};
 use crate::config::{self, Watching as Mode};
-use crate::crowd::Full;
 use crate::engine::WindowSize;
 use crate::locate::Target;
 use crate::outcome::Outcome;
