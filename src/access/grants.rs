@@ -90,7 +90,9 @@ impl Grants {
                     && (instance.is_empty() || matches(instances, instance))
             }
             (Pattern::Container(_), Target::Container(_)) => true,
-            (Pattern::Proc { .. }, Target::Container(_)) | (Pattern::Container(_), Target::App { .. }) => false,
+            (Pattern::Proc { .. }, Target::Container(_)) | (Pattern::Container(_), Target::App { .. }) => {
+                false
+            }
         })
     }
 

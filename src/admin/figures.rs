@@ -3,8 +3,8 @@
 
 use super::process;
 use crate::gateway::Insight;
-use crate::recording::{self, Recorder};
 use crate::metrics::{Exposition, Histogram, Kind, Seconds};
+use crate::recording::{self, Recorder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use Kind::{Counter, Gauge};

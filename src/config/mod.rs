@@ -428,6 +428,13 @@ pub struct Settings {
     pub record: Option<Record>,
 }
 
+impl Settings {
+    /// Whether there are guards.
+    pub fn guards(&self) -> bool {
+        self.guard && self.reap != ReapMode::Off
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {

@@ -350,10 +350,15 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
-    row("record-format", One("v2|v3"), "which asciicast; only v3 has exit statuses as events  [v2]", |draft, text| {
-        draft.record.format = Some(recording::format(text)?);
-        Ok(())
-    }),
+    row(
+        "record-format",
+        One("v2|v3"),
+        "which asciicast; only v3 has exit statuses as events  [v2]",
+        |draft, text| {
+            draft.record.format = Some(recording::format(text)?);
+            Ok(())
+        },
+    ),
     row(
         "record-input",
         Nothing,

@@ -42,6 +42,7 @@ use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
 use crate::locate::census::Census;
 use crate::metrics::add_alone;
+use crate::recording::Recorder;
 use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
 use buffers::Pool;
@@ -51,7 +52,7 @@ use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
 use listener::Listener;
-use mio::{Events, Poll};
+use mio::{Events, Poll, Waker};
 use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
@@ -95,6 +96,10 @@ struct Gateway {
     pulse: Arc<Pulse>,
     /// Somebody may ask who is there.
     is_watched: bool,
+    /// Where sessions are recorded, with what wakes this loop.
+    recorder: Option<(Recorder, Arc<Waker>)>,
+    /// Sessions whose engines are not read until what they have said is recorded.
+    held_back: Vec<Key>,
     orders: Receiver<Order>,
     /// The way to this loop, for others.
     line: Line,
@@ -222,6 +227,7 @@ impl Gateway {
         }
         if self.called {
             self.take_orders();
+            self.go_on();
         }
         if !self.listings.is_empty() {
             self.list_some();
@@ -354,10 +360,13 @@ impl Gateway {
     fn requeue(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.queued
-            && entry.has_work()
         {
-            entry.queued = true;
-            self.ready.push(key);
+            if entry.has_work() {
+                entry.queued = true;
+                self.ready.push(key);
+            } else if entry.is_held_back() {
+                self.hold_back(key);
+            }
         }
     }
 
@@ -418,15 +427,14 @@ impl Gateway {
             session.fail(&mut cx);
         }
 
-        if let Some(dossier) = &mut entry.dossier
-            && is_observed
-        {
-            observer::show(dossier, self.now, to_engine, to_client, effects);
-        }
         let (input, output) = (to_engine.content_bytes, to_client.content_bytes);
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;
             dossier.output_bytes += output as u64;
+            if is_observed && let Some(why) = observer::show(dossier, self.now, to_engine, to_client, effects)
+            {
+                self.tasks.push_back(Task::End(key, why));
+            }
         }
         self.pulse.moved(input, output);
         if !to_client.is_empty() {

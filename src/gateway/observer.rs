@@ -1,7 +1,10 @@
 //! Who looks on at a session: its recording, those who watch it. They are shown copies of what goes through it; where nobody
 //! looks on, nothing is copied.
 
+use super::Gateway;
 use super::dossier::Dossier;
+use super::entry::Entry;
+use super::slab::Key;
 use crate::engine::WindowSize;
 use crate::outcome::Outcome;
 use crate::session::{Effect, Event as Told, Lane, Millis};
@@ -61,7 +64,9 @@ pub(super) fn show(
     output: &Lane,
     effects: &[Effect],
 ) -> Option<&'static str> {
-    let told = || effects.iter().filter_map(|effect| if let Effect::Tell(told) = effect { Some(told) } else { None });
+    let told = || {
+        effects.iter().filter_map(|effect| if let Effect::Tell(told) = effect { Some(told) } else { None })
+    };
     let mut end = None;
     let mut see = |seen: Seen<'_>| end = dossier.show(now, seen).or(end);
     // What has opened it may have brought its first output.
@@ -86,4 +91,26 @@ pub(super) fn show(
         }
     }
     end
+}
+
+impl Gateway {
+    /// Nobody reads its engine until whoever is behind has come further, and wakes this loop.
+    pub(super) fn hold_back(&mut self, key: Key) {
+        let dossier = self.entries.get_mut(key).and_then(|entry: &mut Entry| entry.dossier.as_mut());
+        if let Some(dossier) = dossier
+            && !std::mem::replace(&mut dossier.is_held_back, true)
+        {
+            self.held_back.push(key);
+        }
+    }
+
+    /// Somebody has come further.
+    pub(super) fn go_on(&mut self) {
+        for key in std::mem::take(&mut self.held_back) {
+            if let Some(dossier) = self.entries.get_mut(key).and_then(|entry| entry.dossier.as_mut()) {
+                dossier.is_held_back = false;
+            }
+            self.requeue(key);
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::config::{self, Config, WantedLimits, Watching};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
 use crate::locate::census::Census;
+use crate::recording::Recorder;
 use crate::sys;
 use mio::{Poll, Waker};
 use std::collections::{HashMap, VecDeque};
@@ -50,14 +51,16 @@ fn guards_max(config: &Config, descriptors: usize) -> usize {
 /// The limits do not go together.
 fn limits(config: &Config, descriptors: usize) -> io::Result<Limits> {
     let own = config::DESCRIPTORS_RESERVED + config.workers * config::DESCRIPTORS_PER_LOOP;
-    let bearable = (descriptors.saturating_sub(own) - guards_max(config, descriptors)) / 2;
+    // The client's, the engine's, and that of its recording.
+    let each = if config.settings.record.is_some() { 3 } else { 2 };
+    let bearable = (descriptors.saturating_sub(own) - guards_max(config, descriptors)) / each;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = config.limits;
     let wanted = sessions.map_or(bearable, |sessions| sessions as usize);
     if wanted > bearable {
         log::warn!(
             "--max-sessions {wanted} needs {} descriptors, and this process may have {descriptors}; raise that limit \
              (ulimit -n, LimitNOFILE=)",
-            2 * wanted + own
+            each * wanted + own
         );
     }
     let sessions = wanted.min(bearable);
@@ -106,6 +109,8 @@ impl Server {
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let gallery: Arc<Gallery> = Arc::default();
+        let recorder =
+            settings.record.as_ref().map(|record| Recorder::start(record, crowd.clone())).transpose()?;
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
@@ -119,7 +124,7 @@ impl Server {
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             wakers.push(waker.clone());
             let (orders, ordered) = channel();
-            let line = Line { orders, waker };
+            let line = Line { orders, waker: waker.clone() };
             lines.push(line.clone());
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
@@ -138,7 +143,11 @@ impl Server {
                 wall: wall_clock(),
                 counters: counters.clone(),
                 pulse,
-                is_watched: config.watch.is_on() || settings.watching != Watching::Off,
+                is_watched: config.watch.is_on()
+                    || recorder.is_some()
+                    || settings.watching != Watching::Off,
+                recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
+                held_back: Vec::new(),
                 orders: ordered,
                 line,
                 gallery: gallery.clone(),
@@ -176,6 +185,7 @@ impl Server {
             counters,
             pulses,
             desk: Desk::new(boot, lines),
+            recorder,
             started: SystemTime::now(),
             began,
             stopping,
@@ -295,6 +305,9 @@ impl Server {
         for one in self.loops.drain(..) {
             let ended = one.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
             result = result.and(ended);
+        }
+        if let Some(recorder) = &self.insight.recorder {
+            recorder.flush();
         }
         result
     }

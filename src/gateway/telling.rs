@@ -5,7 +5,8 @@ use super::slab::Key;
 use super::{Counters, Gateway};
 use crate::access::Right;
 use crate::config::Watching;
-use crate::session::{Event as Told, Reap, SessionId};
+use crate::recording::About;
+use crate::session::{Event as Told, Reap, Recorded, SessionId};
 
 impl Gateway {
     pub(super) fn tell(&mut self, key: Key, told: &Told) {
@@ -33,8 +34,20 @@ impl Gateway {
                 log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
                 self.open_to_watchers(key, container, name.as_deref(), *tty);
             }
-            Told::Admitted { user, address } => {
+            Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
+                if let (Some((recorder, waker)), Some(dossier), Recorded::Wanted | Recorded::Must) =
+                    (&self.recorder, &mut entry.dossier, recorded)
+                {
+                    let asked = dossier.open();
+                    let about = About {
+                        session: id,
+                        title: format!("{user} in {}", asked.target),
+                        command: (!asked.command.is_empty()).then(|| asked.command.join(" ")),
+                        must: *recorded == Recorded::Must,
+                    };
+                    dossier.observe(recorder.tape(about, waker.clone()));
+                }
                 log::info!("session {id}: {user} from {address} is let in");
             }
             // Whoever looks on has seen it.

@@ -4,8 +4,8 @@
 //! begin their lines with what the piece is: `O` output, `I` input, `S` a signal, `H` a word on the whole.
 
 use crate::engine::WindowSize;
-use crate::recording::cast::{Encoder, Header};
 use crate::recording::Version;
+use crate::recording::cast::{Encoder, Header};
 use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 
@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn an_old_one() {
-        let typescript = "Script started on Thu 15 Mar 2018 10:00:00 AM UTC\n$ ls\r\n中\r\n\nScript done on Thu\n";
+        let typescript =
+            "Script started on Thu 15 Mar 2018 10:00:00 AM UTC\n$ ls\r\n中\r\n\nScript done on Thu\n";
         let (cast, told) = converted(typescript, "0.5 2\n1.25 1\n0.000001 4\n0.1 1\n0.1 3\n").unwrap();
         assert_eq!(
             cast,
@@ -189,7 +190,9 @@ mod tests {
         let (cast, told) = converted("ab", "1 1\n1 5\n1 1\n").unwrap();
         assert_eq!(told.short_at, Some(2));
         assert!(cast.starts_with("[1.000, \"o\", \"a\"]\n[2.000, \"o\", \"b\"]\n"), "{cast}");
-        for (timing, line) in [("x 1\n", 1), ("1 1\n1\n", 2), ("1 -1\n", 1), ("-1 1\n", 1), ("1 1 1\n", 1), ("1 1\n\n", 2)] {
+        for (timing, line) in
+            [("x 1\n", 1), ("1 1\n1\n", 2), ("1 -1\n", 1), ("-1 1\n", 1), ("1 1 1\n", 1), ("1 1\n\n", 2)]
+        {
             let mistake = converted("ab", timing).unwrap_err();
             assert!(mistake.starts_with(&format!("line {line} of the timing")), "{mistake}");
         }

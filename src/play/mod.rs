@@ -103,17 +103,25 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
                 let wanted = text(&mut parser, "--speed")?;
                 let number = wanted.parse().ok().filter(|speed| SPEEDS.contains(speed));
                 speed = Some(number.ok_or_else(|| {
-                    format!("--speed takes a number from {} to {}, not {wanted:?}", SPEEDS.start(), SPEEDS.end())
+                    format!(
+                        "--speed takes a number from {} to {}, not {wanted:?}",
+                        SPEEDS.start(),
+                        SPEEDS.end()
+                    )
                 })?);
             }
             Long("idle-limit") => {
                 let wanted = text(&mut parser, "--idle-limit")?;
                 let limit = wanted.parse().ok().and_then(|limit| Duration::try_from_secs_f64(limit).ok());
-                idle_limit = Some(limit.ok_or_else(|| format!("--idle-limit takes seconds, not {wanted:?}"))?);
+                idle_limit =
+                    Some(limit.ok_or_else(|| format!("--idle-limit takes seconds, not {wanted:?}"))?);
             }
             Long("at") => {
                 let wanted = text(&mut parser, "--at")?;
-                at = Some(time(&wanted).ok_or_else(|| format!("--at takes seconds, M:S or H:M:S, not {wanted:?}"))?);
+                at = Some(
+                    time(&wanted)
+                        .ok_or_else(|| format!("--at takes seconds, M:S or H:M:S, not {wanted:?}"))?,
+                );
             }
             Long("convert") => converts = true,
             Long("format") => {
@@ -228,7 +236,8 @@ fn perform(
         match &raw {
             None => std::thread::sleep(patience.unwrap_or_default()),
             Some(_) => {
-                let mut watches = [Watch { descriptor: stdin.as_fd(), read: true, write: false, closed: false }];
+                let mut watches =
+                    [Watch { descriptor: stdin.as_fd(), read: true, write: false, closed: false }];
                 sys::wait_ready(&mut watches, patience)?;
                 let pressed = watches[0].read;
                 player.pass(asked.elapsed(), out)?;
@@ -245,7 +254,11 @@ fn perform(
 }
 
 /// What was typed; whether the show goes on.
-fn press(player: &mut Player<BufReader<File>>, keys: &mut Keys, out: &mut impl Write) -> Result<bool, Trouble> {
+fn press(
+    player: &mut Player<BufReader<File>>,
+    keys: &mut Keys,
+    out: &mut impl Write,
+) -> Result<bool, Trouble> {
     let mut typed = [0; 256];
     // Not by way of std's own buffer, which a wait would not see.
     let count = File::from(io::stdin().as_fd().try_clone_to_owned()?).read(&mut typed)?;
@@ -315,7 +328,9 @@ mod tests {
         let converted = wish(&["--convert", "t", "--format", "v3", "-o", "f", "u"]).unwrap();
         let (typescript, timing, output) = ("t".into(), "u".into(), Some("f".into()));
         assert_eq!(converted, Wish::Convert { typescript, timing, output, format: Version::Three });
-        for (text, expected) in [("7", Some(7)), ("1:07", Some(67)), ("0:1:0", Some(60)), ("1:2:3:4", None), ("x", None)] {
+        for (text, expected) in
+            [("7", Some(7)), ("1:07", Some(67)), ("0:1:0", Some(60)), ("1:2:3:4", None), ("x", None)]
+        {
             assert_eq!(time(text), expected.map(seconds), "{text}");
         }
         assert_eq!([65, 3605].map(|time| clock(seconds(time))), ["1:05", "1:00:05"]);

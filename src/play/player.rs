@@ -177,9 +177,11 @@ mod tests {
 
     #[test]
     fn it_keeps_the_recording_s_pace_or_another() {
-        for (speed, idle_limit, waits) in
-            [(1.0, None, [1.0, 60.0, 1.0, 1.0]), (2.0, None, [0.5, 30.0, 0.5, 0.5]), (2.0, Some(3), [0.5, 1.5, 0.5, 0.5])]
-        {
+        for (speed, idle_limit, waits) in [
+            (1.0, None, [1.0, 60.0, 1.0, 1.0]),
+            (2.0, None, [0.5, 30.0, 0.5, 0.5]),
+            (2.0, Some(3), [0.5, 1.5, 0.5, 0.5]),
+        ] {
             let (mut player, mut out) = (player(speed, idle_limit), Vec::new());
             for (wait, text) in waits.into_iter().zip(["ab", "c", "", "d"]) {
                 assert_eq!(seconds(&player), Some(wait));

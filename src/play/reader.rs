@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use std::fmt;
-use std::io::{self, BufRead, Seek};
+use std::io::{BufRead, Read as _, Seek};
 use std::time::Duration;
 
 /// A line, in bytes.
@@ -131,7 +131,8 @@ impl<R: BufRead> Reader<R> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let event = serde_json::from_slice::<(f64, String, String)>(line).map_err(|error| error.to_string());
+            let event =
+                serde_json::from_slice::<(f64, String, String)>(line).map_err(|error| error.to_string());
             let (seconds, code, text) = match event {
                 Ok(event) => event,
                 Err(_) if !is_whole => {
@@ -181,7 +182,7 @@ impl<R: BufRead> Reader<R> {
         self.line += 1;
         self.bytes.clear();
         let limit = LINE_BYTES_MAX as u64;
-        let read = io::Read::by_ref(&mut self.input).take(limit).read_until(b'\n', &mut self.bytes);
+        let read = (&mut self.input).take(limit).read_until(b'\n', &mut self.bytes);
         read.map_err(|error| self.mistake(format!("it cannot be read: {error}")))?;
         let is_whole = self.bytes.ends_with(b"\n");
         if !is_whole && self.bytes.len() >= LINE_BYTES_MAX {
@@ -213,8 +214,10 @@ fn kind(code: &str, text: String) -> Kind {
 mod tests {
     use super::*;
 
-    const TWO: &str = "{\"version\": 2, \"width\": 100, \"height\": 50, \"title\": \"ada\", \"env\": {\"TERM\": \"x\"}}\n";
-    const THREE: &str = "{\"version\":3,\"term\":{\"cols\":100,\"rows\":50,\"type\":\"xterm\"},\"title\":\"ada\"}\n";
+    const TWO: &str =
+        "{\"version\": 2, \"width\": 100, \"height\": 50, \"title\": \"ada\", \"env\": {\"TERM\": \"x\"}}\n";
+    const THREE: &str =
+        "{\"version\":3,\"term\":{\"cols\":100,\"rows\":50,\"type\":\"xterm\"},\"title\":\"ada\"}\n";
 
     /// Times in milliseconds and kinds.
     fn read(text: &str) -> Result<(Vec<(u128, Kind)>, bool), Mistake> {
@@ -281,7 +284,11 @@ mod tests {
             (&format!("{TWO}[1, \"o\n[2, \"o\", \"a\"]\n"), 2, "this is none"),
             (&format!("{TWO}[-1, \"o\", \"a\"]\n"), 2, "no time"),
             (&format!("{TWO}[1e300, \"o\", \"a\"]\n"), 2, "no time"),
-            (&format!("{THREE}[1e18, \"o\", \"a\"]\n[1e19, \"o\", \"a\"]\n[1e19, \"o\", \"a\"]\n"), 4, "no time"),
+            (
+                &format!("{THREE}[1e18, \"o\", \"a\"]\n[1e19, \"o\", \"a\"]\n[1e19, \"o\", \"a\"]\n"),
+                4,
+                "no time",
+            ),
         ];
         for (text, line, words) in table {
             let mistake = read(text).unwrap_err();

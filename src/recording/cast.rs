@@ -241,7 +241,11 @@ mod tests {
         encoder.output(1, b"a\xe4", &mut out);
         encoder.gap(2, 5, &mut out);
         encoder.output(3, b"\xb8b", &mut out);
-        assert_eq!(joined(&text(out), "o"), "a\u{fffd}b", "the halves on both sides of a gap are no character");
+        assert_eq!(
+            joined(&text(out), "o"),
+            "a\u{fffd}b",
+            "the halves on both sides of a gap are no character"
+        );
     }
 
     #[test]

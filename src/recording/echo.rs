@@ -184,15 +184,40 @@ mod tests {
     #[test]
     fn what_comes_back_is_recorded_line_by_line() {
         let table: [(&[(char, &str)], &str); 11] = [
-            (&[('<', "$ "), ('>', "l"), ('<', "l"), ('>', "s"), ('<', "s"), ('>', "\r"), ('<', "\r\na b\r\n$ ")], "ls\r"),
+            (
+                &[
+                    ('<', "$ "),
+                    ('>', "l"),
+                    ('<', "l"),
+                    ('>', "s"),
+                    ('<', "s"),
+                    ('>', "\r"),
+                    ('<', "\r\na b\r\n$ "),
+                ],
+                "ls\r",
+            ),
             (&[('>', "ls\r"), ('<', "ls\r\na b")], "ls\r"),
             (&[('>', "é中\r"), ('<', "é"), ('<', "中\r\n")], "é中\r"),
             (&[('>', "ls"), ('<', "ls")], ""),
             // Highlighted; with a key for what stands in the history, and one that erases.
             (&[('>', "ls\r"), ('<', "\x1b[32ml\x1b[0m\x1b]0;t\x07s\r\n")], "ls\r"),
             (&[('>', "\x1b[A"), ('<', "ls"), ('>', "\x1bOC\r"), ('<', "\r\n")], "\x1b[A\x1bOC\r"),
-            (&[('>', "lx"), ('<', "lx"), ('>', "\x7f"), ('<', "\x08 \x08"), ('>', "s"), ('<', "s"), ('>', "\r")], "lx\x7fs\r"),
-            (&[('>', "c"), ('<', "c"), ('>', "\t"), ('<', "d /srv/"), ('>', "x\r"), ('<', "x\r\n")], "c\tx\r"),
+            (
+                &[
+                    ('>', "lx"),
+                    ('<', "lx"),
+                    ('>', "\x7f"),
+                    ('<', "\x08 \x08"),
+                    ('>', "s"),
+                    ('<', "s"),
+                    ('>', "\r"),
+                ],
+                "lx\x7fs\r",
+            ),
+            (
+                &[('>', "c"), ('<', "c"), ('>', "\t"), ('<', "d /srv/"), ('>', "x\r"), ('<', "x\r\n")],
+                "c\tx\r",
+            ),
             (&[('>', "sleep 9\r"), ('<', "sleep 9\r\n"), ('>', "\x03"), ('<', "^C\r\n$ ")], "sleep 9\r\x03"),
             // Typed ahead, where the terminal shows it at once.
             (&[('>', "a\rb\r"), ('<', "a\r\nb\r\n")], "a\rb\r"),
@@ -206,7 +231,10 @@ mod tests {
     #[test]
     fn what_does_not_come_back_is_not_recorded() {
         let table: [(&[(char, &str)], &str); 12] = [
-            (&[('<', "Password: "), ('>', "s3cret\r"), ('<', "\r\n$ "), ('>', "ls\r"), ('<', "ls\r\n")], "ls\r"),
+            (
+                &[('<', "Password: "), ('>', "s3cret\r"), ('<', "\r\n$ "), ('>', "ls\r"), ('<', "ls\r\n")],
+                "ls\r",
+            ),
             (&[('<', "Password: "), ('>', "s"), ('>', "3"), ('>', "\r"), ('<', "\r\nWelcome, s3\r\n")], ""),
             // Stars are not it.
             (&[('>', "s3cret\r"), ('<', "******\r\n")], ""),

@@ -155,7 +155,14 @@ impl Recorder {
             waker,
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Box::new(Tape { number, about: Some(about), must: false, lost_bytes: 0, shared, recorder: self.clone() })
+        Box::new(Tape {
+            number,
+            about: Some(about),
+            must: false,
+            lost_bytes: 0,
+            shared,
+            recorder: self.clone(),
+        })
     }
 
     /// Waits until what was handed over is written, but not for long.
@@ -188,7 +195,10 @@ impl Observer for Tape {
                 self.must = about.must;
                 let (began, shared) = (SystemTime::now(), self.shared.clone());
                 self.recorder.figures.active.fetch_add(1, Ordering::Relaxed);
-                self.order(Order::Begin(self.number, Box::new(Beginning { about, at, began, window, shared })));
+                self.order(Order::Begin(
+                    self.number,
+                    Box::new(Beginning { about, at, began, window, shared }),
+                ));
             }
             // Before it was opened there is nothing to record.
             _ if self.about.is_some() => {}

@@ -113,8 +113,9 @@ fn is_name(text: &str) -> bool {
         other => byte == other,
     });
     let Some(part) = tail.strip_suffix(".cast") else { return false };
-    let is_part =
-        |part: &str| part.strip_prefix('.').is_some_and(|number| number.parse().is_ok_and(|part: u32| part > 1));
+    let is_part = |part: &str| {
+        part.strip_prefix('.').is_some_and(|number| number.parse().is_ok_and(|part: u32| part > 1))
+    };
     fits && (part.is_empty() || is_part(part))
 }
 
@@ -195,7 +196,9 @@ mod tests {
     #[test]
     fn the_oldest_go_first_and_nobody_who_is_written_to() {
         let directory = Directory::new();
-        let days = |days: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(BEGAN) + DAY * u32::try_from(days).unwrap();
+        let days = |days: u64| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(BEGAN) + DAY * u32::try_from(days).unwrap()
+        };
         let make = |shelf: &Shelf, number: u64| {
             let mut file = shelf.create(BEGAN, id(number), 1).unwrap();
             file.write_all(&vec![b'x'; 400 << 10]).unwrap();

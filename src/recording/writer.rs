@@ -79,7 +79,10 @@ impl Writer {
         let Record { directory, format, total_mib_max, age_days_max, .. } = settings;
         let shelf = Shelf::new(directory.clone(), *total_mib_max, *age_days_max);
         shelf.probe().map_err(|error| {
-            let why = format!("--record {}: {error}; it takes a directory that this user may write to", directory.display());
+            let why = format!(
+                "--record {}: {error}; it takes a directory that this user may write to",
+                directory.display()
+            );
             io::Error::new(error.kind(), why)
         })?;
         // So that the files that go on are never most of what there may be.

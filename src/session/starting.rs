@@ -109,7 +109,10 @@ impl Session {
         let (window, recorded, name) = (state.hello.window, state.recorded, state.name.take());
         let Some(stay) = state.into_stay() else { return };
         self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty), name);
-        if recorded != Recorded::No && stay.tty && cx.settings.record.as_ref().is_some_and(|record| record.told) {
+        if recorded != Recorded::No
+            && stay.tty
+            && cx.settings.record.as_ref().is_some_and(|record| record.told)
+        {
             write_output(self.codec, &mut cx.to_client.bytes, Output::Stderr, RECORDED.as_bytes());
         }
         if cx.settings.guards() {
