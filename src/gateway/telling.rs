@@ -21,7 +21,7 @@ impl Gateway {
                     self.prepare_stage(key, &wish.target);
                 }
             }
-            Told::Opened { container, engine, stages, window: _, name, tty } => {
+            Told::Opened { container, engine, stages, window: _, name: called, tty } => {
                 self.counters.count_opened(stages);
                 self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
@@ -32,7 +32,7 @@ impl Gateway {
                 let name = self.engines.name(*engine);
                 let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
                 log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
-                self.open_to_watchers(key, container, name.as_deref(), *tty);
+                self.open_to_watchers(key, container, called.as_deref(), *tty);
             }
             Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);

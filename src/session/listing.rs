@@ -2,9 +2,9 @@
 //!
 //! The rules are asked once, for all of it: only those that know by themselves can say (`anonymous`, `tokens`, `jwt`).
 //! Then comes what runs, as it was last listed, or as the engines list it now; and of that only what the rules permit.
-//! Whoever gets no list types what he wants, as anybody may.
+//! Whoever gets no list is told why, and types what he wants, as anybody may.
 
-use super::{Call, CallError, Context, Effect, Millis, Session, State};
+use super::{Call, CallError, Context, Effect, Lane, Millis, Session, State};
 use crate::access::{Answer, Grant, Inquiry, Now, Permission, Question, Right, Scope, Step, Token, Verdict, grants};
 use crate::config::{self, ContainerRule};
 use crate::locate::census::{self, Freshness, Known};
@@ -34,6 +34,9 @@ struct List<'a> {
     targets: Vec<Row<'a>>,
     /// There is more than this list may have, or an engine has not answered.
     cut: bool,
+    /// Why there is no list.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    why: &'a str,
 }
 
 #[derive(Serialize)]
@@ -131,26 +134,22 @@ impl Session {
                 cx.effects.push(Effect::Call { peer, call: Call::Access, request });
             }
             Step::Decided(Verdict::Allowed(grant)) => self.list_for(cx, *grant),
-            Step::Decided(Verdict::Refused(text)) => self.answer_http(cx, 403, &NEVER_KEPT, &(text + "\n")),
-            Step::Decided(Verdict::Unavailable(text)) => self.answer_http(cx, 503, &NEVER_KEPT, &(text + "\n")),
+            Step::Decided(Verdict::Refused(why) | Verdict::Unavailable(why)) => self.answer_nothing(cx, &why),
         }
     }
 
     fn list_for(&mut self, cx: &mut Context<'_>, grant: Grant) {
         let has_expired = grant.expires.is_some_and(|expires| cx.wall >= expires);
         let Some(scope) = grant.scope.filter(|_| !has_expired) else {
-            return self.answer_http(cx, 403, &NEVER_KEPT, "Your access has expired.\n");
+            return self.answer_nothing(cx, "Your access has expired.");
         };
         if cx.settings.locator.schemes().is_none() {
-            let text = "What runs is not known here before it is asked for; type what you want.\n";
-            return self.answer_http(cx, 404, &NEVER_KEPT, text);
+            let why = "What runs is not known here before it is asked for; type what you want.";
+            return self.answer_nothing(cx, why);
         }
         match cx.census.freshness(cx.now) {
             Freshness::Fresh => return self.answer_list(cx, &scope),
-            Freshness::Busy => {
-                let headers = [("Cache-Control", "no-store"), ("Retry-After", "1")];
-                return self.answer_http(cx, 503, &headers, "The list is just being made; ask again.\n");
-            }
+            Freshness::Busy => return self.answer_nothing(cx, "The list is just being made; ask again."),
             Freshness::Old => cx.census.begin(cx.now),
         }
         let mut configured = cx.engines.configured();
@@ -174,7 +173,7 @@ impl Session {
                 cx.census.take(cx.now, known, is_cut || !open.is_empty());
                 self.answer_list(cx, &scope);
             }
-            Stage::Asking(..) => self.answer_http(cx, 503, &NEVER_KEPT, "The access service takes too long.\n"),
+            Stage::Asking(..) => self.answer_nothing(cx, "The access service takes too long."),
         }
     }
 
@@ -188,9 +187,13 @@ impl Session {
             }
             targets.push(row);
         }
-        // A list of texts can be written.
-        let text = serde_json::to_string(&List { targets, cut }).unwrap_or_default();
-        write_content(&mut cx.to_client.bytes, 200, &NEVER_KEPT, "application/json", &text);
+        let list = List { targets, cut, why: "" };
+        write_list(cx.to_client, &list);
+        self.linger(cx);
+    }
+
+    fn answer_nothing(&mut self, cx: &mut Context<'_>, why: &str) {
+        write_list(cx.to_client, &List { targets: Vec::new(), cut: true, why });
         self.linger(cx);
     }
 
@@ -199,7 +202,11 @@ impl Session {
     }
 }
 
-const NEVER_KEPT: [(&str, &str); 1] = [("Cache-Control", "no-store")];
+fn write_list(lane: &mut Lane, list: &List<'_>) {
+    // A list of texts can be written.
+    let text = serde_json::to_string(list).unwrap_or_default();
+    write_content(&mut lane.bytes, 200, &[("Cache-Control", "no-store")], "application/json", &text);
+}
 
 #[cfg(test)]
 mod tests {

@@ -210,13 +210,7 @@ impl Session {
         self.answer_http(cx, 408, &[], "The request head did not arrive in time.\n");
     }
 
-    pub(super) fn answer_http(
-        &mut self,
-        cx: &mut Context<'_>,
-        status: u16,
-        headers: &[(&str, &str)],
-        text: &str,
-    ) {
+    fn answer_http(&mut self, cx: &mut Context<'_>, status: u16, headers: &[(&str, &str)], text: &str) {
         write_response(&mut cx.to_client.bytes, status, headers, text);
         self.linger(cx);
     }

@@ -1,5 +1,6 @@
 // Where somebody says what to enter, and who he is.
 
+import { Choice } from "./choice.ts";
 import { h } from "./dom.ts";
 import { currentToken, isTokenKept, keepToken, settings } from "./settings.ts";
 import { fromLink, isWhole, NOTHING, type Target, toLink, toName } from "./target.ts";
@@ -26,6 +27,7 @@ export class Welcome {
   readonly #token = h("input", { name: "token", type: "password", autocomplete: "off", spellcheck: "false" });
   readonly #keep = h("input", { name: "keep", type: "checkbox" });
   readonly #problem = h("p", { class: "problem", role: "alert" });
+  readonly #choice = new Choice((target) => this.#go(target));
   readonly #recent = h("nav", { class: "recent", "aria-label": "Entered before" });
   readonly #ways: Way[];
   readonly element: HTMLElement;
@@ -80,9 +82,11 @@ export class Welcome {
           this.#enterButton,
           this.#followButton,
         ),
+        this.#choice.element,
         this.#recent,
       ),
     );
+    this.#token.addEventListener("change", () => void this.#choice.load(this.#token.value.trim()));
     this.#choose(this.#ways[0], false);
   }
 
@@ -95,6 +99,7 @@ export class Welcome {
       this.#choose(this.#ways[target.watch ? 2 : target.container ? 1 : 0], false);
     }
     this.#token.value = currentToken();
+    void this.#choice.load(currentToken());
     this.#keep.checked = isTokenKept();
     this.#problem.textContent = problem;
     const links = settings.recent.map((link) => [link, fromLink(link)] as const);
@@ -137,6 +142,10 @@ export class Welcome {
       this.#problem.textContent = this.#chosen?.problem ?? "";
       return;
     }
+    this.#go(target);
+  }
+
+  #go(target: Target): void {
     keepToken(this.#token.value.trim(), this.#keep.checked);
     this.#enter(target);
   }

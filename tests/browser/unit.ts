@@ -22,6 +22,7 @@ const NOBODY = {
   columns: 0,
   rows: 0,
   windowBytes: 0,
+  watch: "",
 };
 
 test("messages are those of proto/README.md", () => {
@@ -50,7 +51,14 @@ test("what Entry says is understood, and what nobody understands is unknown", ()
   assert.deepEqual(protocol.decode(bytes("0803120470696e67")), { type: "ping" });
   assert.deepEqual(protocol.decode(bytes("0805")), { type: "mark" });
   assert.deepEqual(protocol.decode(bytes("0806120131")), { type: "echo", content: bytes("31") });
-  assert.deepEqual(protocol.decode(bytes("0804 2206 0a0131 120163")), { type: "opened", session: "1", container: "c" });
+  assert.deepEqual(protocol.decode(bytes("0804 2206 0a0131 120163")), {
+    type: "opened",
+    session: "1",
+    container: "c",
+    user: "",
+    target: "",
+    isTerminal: false,
+  });
   assert.deepEqual(protocol.decode(bytes("0802 12026869 1a05 0801 10ff01")), {
     type: "close",
     text: "hi",

@@ -9,9 +9,12 @@ use entry::access::{Rule, Rules, UnixSeconds, jwt};
 use entry::config::{self, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
+use entry::locate::census::Census;
 use entry::outcome::Outcome;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
+use entry::session::{
+    Call, CallError, Context, Effect, Event, Lane, Millis, NoSeat, Post, Reap, Session, SessionId, Sight, Subject,
+};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{
     Close, Hello, Opened, RequestMessage, RequestType, ResponseMessage, ResponseType,
@@ -93,6 +96,7 @@ pub(crate) enum Heard {
     Pong(Vec<u8>),
     Mark,
     Echo(Vec<u8>),
+    Size(String),
     /// The close frame.
     Bye(u16, String),
 }
@@ -376,6 +380,18 @@ impl Visit {
         self.step(|session, cx, _| session.client_closed(cx));
     }
 
+    pub(crate) fn is_sought(&mut self, subject: Option<Subject>) {
+        self.step(|session, cx, _| session.sought(cx, subject.map(Box::new)));
+    }
+
+    pub(crate) fn sight(&mut self, sight: Sight) {
+        self.step(|session, cx, _| session.sight(cx, sight));
+    }
+
+    pub(crate) fn not_seated(&mut self, why: NoSeat) {
+        self.step(|session, cx, _| session.not_seated(cx, why));
+    }
+
     pub(crate) fn rules_changed(&mut self) {
         self.step(|session, cx, _| session.rules_changed(cx));
     }
@@ -596,6 +612,7 @@ impl Visit {
                 Heard::Mark
             }
             ResponseType::Echo => Heard::Echo(content),
+            ResponseType::Size => Heard::Size(String::from_utf8(content).unwrap()),
         }
     }
 

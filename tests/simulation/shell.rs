@@ -11,6 +11,7 @@ use entry::gateway::buffers::Pool;
 use entry::gateway::slab::{Key, Slab};
 use entry::gateway::timer::Wheel;
 use entry::service::Peer;
+use entry::locate::census::Census;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Reap, Session, SessionId};
 use entry::wire::http::Reply;
 use std::collections::{BTreeMap, VecDeque};

@@ -5,6 +5,7 @@ use entry::access::{Rule, Rules, jwt};
 use entry::config::{self, ContainerRule, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::Address;
+use entry::locate::census::Census;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Session, SessionId};
 use entry::wire::http::{Expect, ReplyReader};
 use std::collections::VecDeque;
