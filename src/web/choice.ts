@@ -69,15 +69,17 @@ export class Choice {
     const asked = this.#asked;
     const url = new URL("api/targets", location.href.split("#")[0]);
     const headers: Record<string, string> = token ? { "access-token": token } : {};
-    const answer = await fetch(url, { headers, cache: "no-store" }).then(
-      (answer) => (answer.ok ? answer.json() : undefined),
-      () => undefined,
-    ).catch(() => undefined);
+    let answer: { targets?: unknown[]; why?: string } | undefined;
+    try {
+      answer = await (await fetch(url, { headers, cache: "no-store" })).json();
+    } catch {
+      // An older gateway, or none: what is wanted is typed.
+    }
     // Of several questions the last one counts.
     if (asked !== this.#asked) return;
     this.#listed = readList(answer);
     this.#show();
-    const isBusy = this.#listed.length === 0 && String(answer?.why).includes("ask again");
+    const isBusy = answer?.why?.includes("ask again");
     if (isBusy && !isAgain) setTimeout(() => asked === this.#asked && void this.load(token, true), AGAIN_MS);
   }
 

@@ -40,7 +40,11 @@ export class Welcome {
     this.#enter = enter;
     const way = (name: string, problem: string, ...fields: HTMLElement[]): Way => {
       const button = h("button", { type: "button", onclick: () => this.#choose(chosen, true) }, name);
-      const chosen = { button, fields: h("div", { class: fields.length > 1 ? "fields three" : "fields" }, ...fields), problem };
+      const chosen = {
+        button,
+        fields: h("div", { class: fields.length > 1 ? "fields three" : "fields" }, ...fields),
+        problem,
+      };
       return chosen;
     };
     this.#ways = [
@@ -71,17 +75,16 @@ export class Welcome {
         },
         h("h1", {}, "Entry"),
         h("p", { class: "lead" }, "A terminal in your container."),
-        h("div", { class: "kinds", role: "group", "aria-label": "What to enter" }, ...this.#ways.map(({ button }) => button)),
+        h(
+          "div",
+          { class: "kinds", role: "group", "aria-label": "What to enter" },
+          ...this.#ways.map(({ button }) => button),
+        ),
         ...this.#ways.map(({ fields }) => fields),
         field("Access token", this.#token, "Leave it empty if single sign-on knows you already."),
         h("label", { class: "keep" }, this.#keep, "Keep it until this browser tab is closed"),
         this.#problem,
-        h(
-          "div",
-          { class: "actions" },
-          this.#enterButton,
-          this.#followButton,
-        ),
+        h("div", { class: "actions" }, this.#enterButton, this.#followButton),
         this.#choice.element,
         this.#recent,
       ),
@@ -137,7 +140,7 @@ export class Welcome {
       { ...NOTHING, container: said(this.#container), attach },
       { ...NOTHING, watch: said(this.#session) },
     ];
-    const target = targets[this.#ways.findIndex((way) => way === this.#chosen)] ?? NOTHING;
+    const target = targets[this.#chosen ? this.#ways.indexOf(this.#chosen) : 0] ?? NOTHING;
     if (!isWhole(target) || !fromLink(toLink(target))) {
       this.#problem.textContent = this.#chosen?.problem ?? "";
       return;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { matching, readList } from "../../src/web/choice.ts";
 import { decodeClipboard } from "../../src/web/clipboard.ts";
 import { says } from "../../src/web/key-row.ts";
 import { Link, type Listener, plain, type State, type Surroundings } from "../../src/web/link.ts";
@@ -88,6 +89,9 @@ test("links name targets", () => {
     ["#/web", { container: "web" }],
     ["#/web?attach", { container: "web", attach: true }],
     ["#/a%2Fb/c%20d", { app: "a/b", proc: "c d" }],
+    ["#/?watch=0123456789abcdef:000000000000001a", { watch: "0123456789abcdef:000000000000001a" }],
+    ["#/?watch=1:2", undefined],
+    ["#/web?watch=0123456789abcdef:000000000000001a", { container: "web" }],
     ["", undefined],
     ["#", undefined],
     ["#/", undefined],
@@ -102,7 +106,30 @@ test("links name targets", () => {
   }
   assert.equal(toLink({ ...NOTHING, app: "a/b", proc: "c d", attach: true }), "#/a%2Fb/c%20d?attach");
   assert.equal(toName({ ...NOTHING, app: "a", proc: "b", instance: "3" }), "a/b/3");
-  assert.ok(!isWhole({ ...NOTHING, app: "a" }));
+  assert.equal(toName({ ...NOTHING, watch: "0123456789abcdef:000000000000001a" }), "session 1a");
+  assert.ok(!isWhole({ ...NOTHING, app: "a" }) && isWhole({ ...NOTHING, watch: "x" }));
+});
+
+test("a list of targets is read, and found in", () => {
+  const answer = {
+    targets: [
+      { app: "shop", proc: "web", instance: "1", rights: ["enter", "attach"] },
+      { container: "db", rights: ["attach"] },
+      { app: "shop", proc: "cron", rights: ["exec"] },
+    ],
+  };
+  const web = { target: { ...NOTHING, app: "shop", proc: "web", instance: "1" }, follows: true };
+  const db = { target: { ...NOTHING, container: "db", attach: true }, follows: false };
+  assert.deepEqual(readList(answer), [web, db]);
+  for (const odd of [undefined, null, {}, { targets: [] }, { targets: [{}] }]) assert.deepEqual(readList(odd), []);
+  const table: [string, object[]][] = [
+    ["", [web, db]],
+    ["SHOP/w", [web]],
+    ["1 sho", [web]],
+    ["d", [db]],
+    ["none", []],
+  ];
+  for (const [filter, found] of table) assert.deepEqual(matching(readList(answer), filter), found, filter);
 });
 
 test("what is remembered makes sense or is forgotten", () => {
