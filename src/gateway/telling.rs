@@ -62,7 +62,9 @@ impl Gateway {
             }
             Told::Ended { outcome, was: _ } => {
                 self.counters.count_outcome(outcome);
-                self.gallery.closes(id.number, outcome.exit_status(), &outcome.to_string());
+                if self.settings.watching != Watching::Off {
+                    self.gallery.closes(id.number, outcome.exit_status(), &outcome.to_string());
+                }
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
             Told::Unguarded { container, why } => log::warn!(

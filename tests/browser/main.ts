@@ -93,6 +93,12 @@ test("what is typed is answered, and the window is as big as the shell thinks, w
   await person.choose("Larger");
   await person.type("clear; stty size\n");
   await eventually("the size with larger letters", async () => (await person.rows()).includes((await size()) ?? "?"));
+  // A program that asks for the mouse, as vim and htop do, is told of it.
+  const modes = (how: string) => `printf '\\033[?1000${how}\\033[?1006${how}'`;
+  await person.type(`clear; ${modes("h")}; IFS= read -rsd M at; ${modes("l")}; echo "mouse \${at#??}"\n`);
+  await person.page.locator(".xterm.enable-mouse-events").waitFor();
+  await person.page.mouse.click(200, 150);
+  await person.sees(/^mouse <0;\d+;\d+$/);
   await person.leave();
 });
 
