@@ -11,16 +11,20 @@ pub(super) const AS_BEFORE: &[u8] =
 /// Ctrl-C, Ctrl-D.
 const INTERRUPT: u8 = 3;
 const END_OF_TRANSMISSION: u8 = 4;
+const ESCAPE: u8 = 0x1b;
 const SIGINT: u8 = 2;
 
-/// How it ends by what was typed; anything else is typed in vain. What a terminal answers to what it is shown comes in
-/// one piece too, and is longer than a key.
+/// How it ends by what was typed; anything else is typed in vain. What a terminal says by itself, of the mouse or where the
+/// cursor is, begins with ESC.
 pub(super) fn leaves(typed: &[u8]) -> Option<Ending> {
-    match typed {
-        [b'q' | b'Q' | END_OF_TRANSMISSION] => Some(Ending::well()),
-        [INTERRUPT] => Some(Ending::signal(SIGINT)),
-        _ => None,
+    if typed.first() == Some(&ESCAPE) {
+        return None;
     }
+    typed.iter().find_map(|key| match *key {
+        b'q' | b'Q' | END_OF_TRANSMISSION => Some(Ending::well()),
+        INTERRUPT => Some(Ending::signal(SIGINT)),
+        _ => None,
+    })
 }
 
 /// Whom and what somebody watches: as the title of his window, or in a line.
@@ -68,12 +72,13 @@ mod tests {
 
     #[test]
     fn only_a_key_leaves() {
-        let table: [(&[u8], bool); 7] = [
+        let table: [(&[u8], bool); 8] = [
             (b"q", true),
             (b"\x03", true),
             (b"\x04", true),
             (b"x", false),
             (b"ls\r", false),
+            (b"ls\rq", true),
             (b"\x1b[Mqq\"", false),
             (b"", false),
         ];
