@@ -721,7 +721,8 @@ impl Visit {
     pub(crate) fn hear_opened(&mut self) {
         let heard = self.heard();
         if self.speaks == Speaks::V1 {
-            let opened = Opened { session: self.session.id().to_string(), container: CONTAINER.to_owned() };
+            let (session, container) = (self.session.id().to_string(), CONTAINER.to_owned());
+            let opened = Opened { session, container, ..Opened::default() };
             assert_eq!(heard, [Heard::Opened(opened)]);
         } else {
             assert_eq!(heard, []);
