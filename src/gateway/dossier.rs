@@ -19,6 +19,7 @@ pub(super) struct Dossier {
     /// What was asked for, packed: a right, the token's name, then texts, each behind its length.
     asked: Box<[u8]>,
     /// Who looks on.
+    #[allow(clippy::box_collection, reason = "rare, and an idle session counts every byte")]
     observers: Option<Box<Vec<Box<dyn Observer>>>>,
     /// The loop knows that an observer is behind.
     pub(super) is_held_back: bool,

@@ -52,7 +52,7 @@ impl From<io::Error> for Trouble {
 impl<R: BufRead + Seek> Player<R> {
     pub(super) fn new(input: R, speed: f64, idle_limit: Option<Duration>) -> Result<Player<R>, Trouble> {
         let mut reader = Reader::new(input)?;
-        let next = reader.next()?;
+        let next = reader.event()?;
         let (position, marker, exit) = (Duration::ZERO, String::new(), None);
         Ok(Player { reader, next, position, speed, is_paused: false, idle_limit, marker, exit })
     }
@@ -122,7 +122,7 @@ impl<R: BufRead + Seek> Player<R> {
     pub(super) fn seek(&mut self, to: Duration, out: &mut impl Write) -> Result<(), Trouble> {
         if to < self.position {
             self.reader.rewind()?;
-            self.next = self.reader.next()?;
+            self.next = self.reader.event()?;
             (self.marker, self.exit) = (String::new(), None);
             out.write_all(PLAIN)?;
             out.write_all(CLEAR)?;
@@ -150,7 +150,7 @@ impl<R: BufRead + Seek> Player<R> {
             // A window is its owner's.
             Kind::Resize(..) | Kind::Other => {}
         }
-        self.next = self.reader.next()?;
+        self.next = self.reader.event()?;
         Ok(())
     }
 }

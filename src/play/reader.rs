@@ -120,7 +120,7 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// A line that is no event, or a file that cannot be read.
-    pub fn next(&mut self) -> Result<Option<Event>, Mistake> {
+    pub fn event(&mut self) -> Result<Option<Event>, Mistake> {
         loop {
             let is_whole = self.next_line()?;
             if self.bytes.is_empty() {
@@ -224,7 +224,7 @@ mod tests {
         let mut reader = Reader::new(text.as_bytes())?;
         assert_eq!((reader.window, reader.title.as_str()), ((100, 50), "ada"));
         let mut events = Vec::new();
-        while let Some(event) = reader.next()? {
+        while let Some(event) = reader.event()? {
             events.push((event.at.as_millis(), event.kind));
         }
         Ok((events, reader.is_cut()))
@@ -260,7 +260,7 @@ mod tests {
         for end in TWO.len()..=bytes.len() {
             let mut reader = Reader::new(&bytes[..end]).unwrap();
             let mut count = 0;
-            while reader.next().unwrap().is_some() {
+            while reader.event().unwrap().is_some() {
                 count += 1;
             }
             // A line is there as soon as its closing bracket is.

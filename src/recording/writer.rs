@@ -340,3 +340,204 @@ impl Reel {
         self.encoder.header(self.base, &self.header, &mut self.lines);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{About, Recorder};
+    use super::*;
+    use crate::gateway::{Seen, Wanted};
+    use mio::{Poll, Token, Waker};
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// A recorder whose thread does not run: a disk that takes as long as it likes.
+    struct Stalled {
+        writer: Writer,
+        orders: Receiver<Order>,
+        recorder: Recorder,
+        poll: Poll,
+        waker: Arc<Waker>,
+        directory: PathBuf,
+    }
+
+    impl Stalled {
+        fn new(settings: impl FnOnce(PathBuf) -> Record) -> Stalled {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let directory = std::env::temp_dir().join(format!("writer-test-{}-{number}", std::process::id()));
+            std::fs::create_dir(&directory).unwrap();
+            let (orders, ordered) = channel();
+            let recorder = Recorder {
+                orders,
+                waiting_bytes: Arc::default(),
+                figures: Arc::default(),
+                next: Arc::default(),
+                input: true,
+            };
+            let (figures, waiting) = (recorder.figures.clone(), recorder.waiting_bytes.clone());
+            let writer = Writer::new(&settings(directory.clone()), Arc::default(), figures, waiting).unwrap();
+            let poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            Stalled { writer, orders: ordered, recorder, poll, waker, directory }
+        }
+
+        fn tape(&self, must: bool) -> Box<dyn crate::gateway::Observer> {
+            let session = SessionId { boot: 1, number: self.recorder.next.load(Ordering::Relaxed) };
+            let about = About { session, title: "ada in shop/web".to_owned(), command: None, must };
+            let mut tape = self.recorder.tape(about, self.waker.clone());
+            assert_eq!(tape.see(0, Seen::Output(b"early")), Wanted::More);
+            tape.see(1000, Seen::Opened { window: Some(WINDOW) });
+            tape
+        }
+
+        /// The disk takes everything now.
+        fn catch_up(&mut self) {
+            while let Ok(order) = self.orders.try_recv() {
+                self.writer.obey(order);
+            }
+            self.writer.flush();
+        }
+
+        fn is_woken(&mut self) -> bool {
+            let mut events = mio::Events::with_capacity(4);
+            self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            !events.is_empty()
+        }
+
+        /// Lines of all files, in their order.
+        fn lines(&self) -> Vec<Vec<String>> {
+            let mut files: Vec<PathBuf> =
+                std::fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            let read = |path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+            files.into_iter().map(read).collect()
+        }
+    }
+
+    impl Drop for Stalled {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_lost_counted_and_marked() {
+        let mut stalled = Stalled::new(Record::into);
+        let mut tape = stalled.tape(false);
+        let piece = vec![b'x'; 64 * 1024];
+        for _ in 0..20 {
+            assert_eq!(tape.see(2000, Seen::Output(&piece)), Wanted::More);
+            assert!(!tape.is_behind(), "nobody waits for it");
+        }
+        let waiting = stalled.recorder.waiting_bytes.load(Ordering::Relaxed);
+        assert!(waiting <= config::RECORDED_WAITING_BYTES_PER_SESSION_MAX, "{waiting}");
+        let lost = stalled.recorder.figures().lost_bytes.load(Ordering::Relaxed);
+        assert_eq!(lost % 65_536, 0);
+        assert!(lost >= 4 * 65_536, "{lost}");
+        stalled.catch_up();
+        assert_eq!(stalled.recorder.waiting_bytes.load(Ordering::Relaxed), 0);
+        tape.see(3000, Seen::Output(b"after"));
+        tape.see(4500, Seen::Ended { status: Some(0), text: "Exited." });
+        stalled.catch_up();
+        let lines = stalled.lines().remove(0);
+        assert_eq!(
+            lines[lines.len() - 3..],
+            [
+                format!("[2.000, \"m\", \"{lost} bytes could not be recorded here\"]"),
+                "[2.000, \"o\", \"after\"]".to_owned(),
+                "[3.500, \"m\", \"exited with status 0\"]".to_owned(),
+            ]
+        );
+        assert!(!lines.iter().any(|line| line.contains("early")));
+        let figures = stalled.recorder.figures();
+        let read = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
+        assert_eq!((read(&figures.active), read(&figures.lost_bytes)), (0, lost));
+        let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+        assert_eq!(read(&figures.written_bytes), bytes as u64);
+    }
+
+    #[test]
+    fn one_that_must_be_recorded_waits_for_the_disk_and_wakes_its_loop() {
+        let mut stalled = Stalled::new(Record::into);
+        let mut tape = stalled.tape(true);
+        let piece = vec![b'x'; 64 * 1024];
+        let mut pieces = 0;
+        while !tape.is_behind() {
+            assert_eq!(tape.see(2000, Seen::Output(&piece)), Wanted::More);
+            pieces += 1;
+        }
+        // A turn's worth fits behind it.
+        for _ in 0..config::TURN_BYTES / piece.len() {
+            assert_eq!(tape.see(2000, Seen::Output(&piece)), Wanted::More);
+            pieces += 1;
+        }
+        assert!(!stalled.is_woken());
+        stalled.catch_up();
+        assert!(stalled.is_woken() && !tape.is_behind());
+        drop(tape);
+        stalled.catch_up();
+        let shown: usize = stalled.lines()[0].iter().map(|line| line.matches('x').count()).sum();
+        assert_eq!(shown, pieces * piece.len());
+        assert_eq!(stalled.recorder.figures().lost_bytes.load(Ordering::Relaxed), 0);
+        // Who floods it all the same, as with input, is ended.
+        let mut tape = stalled.tape(true);
+        let wanted: Vec<Wanted> = (0..17).map(|_| tape.see(1, Seen::Input(&piece))).collect();
+        assert!(matches!(wanted[16], Wanted::TheEnd(_)) && wanted[0] == Wanted::More, "{wanted:?}");
+    }
+
+    #[test]
+    fn a_long_one_goes_on_in_the_next_file() {
+        let mut stalled =
+            Stalled::new(|directory| Record { format: Version::Three, ..Record::into(directory) });
+        stalled.writer.file_bytes_max = 200;
+        let mut tape = stalled.tape(false);
+        for second in 1..=6 {
+            tape.see(1000 + second * 1000, Seen::Output(&[b'x'; 40]));
+            stalled.catch_up();
+        }
+        let files = stalled.lines();
+        assert!(files.len() >= 2, "{files:?}");
+        for (number, lines) in files.iter().enumerate() {
+            assert!(lines[0].starts_with("{\"term\":{\"cols\":80"), "{lines:?}");
+            // The first event of a next file is at its beginning.
+            let first = if number == 0 { "[1.000," } else { "[0.000," };
+            assert!(lines[1].starts_with(first), "{lines:?}");
+        }
+        assert_eq!(files.iter().flatten().filter(|line| line.contains("xxx")).count(), 6);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_loses_whole_lines_and_what_comes_back_is_marked() {
+        let mut stalled = Stalled::new(Record::into);
+        let mut tape = stalled.tape(false);
+        stalled.catch_up();
+        tape.see(2000, Seen::Output(b"before"));
+        stalled.catch_up();
+        // In its place stands what takes nothing.
+        let full = || Some(File::options().write(true).open("/dev/full").unwrap());
+        let file =
+            stalled.writer.reels.values_mut().next().map(|reel| std::mem::replace(&mut reel.file, full()));
+        tape.see(3000, Seen::Output(b"lost"));
+        stalled.catch_up();
+        assert!(!stalled.writer.crowd.can_record());
+        if let Some(reel) = stalled.writer.reels.values_mut().next() {
+            reel.file = file.flatten();
+        }
+        stalled.writer.look();
+        assert!(stalled.writer.crowd.can_record());
+        tape.see(4000, Seen::Output(b"after"));
+        stalled.catch_up();
+        let lines = stalled.lines().remove(0);
+        assert_eq!(
+            lines[1..],
+            [
+                "[1.000, \"o\", \"before\"]",
+                "[3.000, \"m\", \"4 bytes could not be recorded here\"]",
+                "[3.000, \"o\", \"after\"]"
+            ]
+        );
+        assert_eq!(stalled.recorder.figures().lost_bytes.load(Ordering::Relaxed), 4);
+    }
+}

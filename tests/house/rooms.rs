@@ -6,8 +6,20 @@ use std::fs;
 /// The pure rooms from the bottom up: each may name itself and those before it.
 const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 12] = [
-    "admin", "gateway", "check", "client", "demo", "serve", "token", "top", "logging", "metrics", "sys",
+const OTHER_ROOMS: [&str; 14] = [
+    "admin",
+    "gateway",
+    "check",
+    "client",
+    "demo",
+    "serve",
+    "token",
+    "top",
+    "play",
+    "recording",
+    "logging",
+    "metrics",
+    "sys",
     "tls",
 ];
 /// Files of values, which only sessions name.
