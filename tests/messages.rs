@@ -83,9 +83,8 @@ fn response() -> impl Strategy<Value = ResponseMessage> {
     ]);
     let close =
         (any::<i32>(), any::<u32>()).prop_map(|(outcome, exit_status)| Close { outcome, exit_status });
-    let opened = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<bool>()).prop_map(
-        |(session, container, user, target, tty)| Opened { session, container, user, target, tty },
-    );
+    let opened = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<bool>())
+        .prop_map(|(session, container, user, target, tty)| Opened { session, container, user, target, tty });
     (kind, content(), prop::option::of(close), prop::option::of(opened)).prop_map(
         |(kind, content, close, opened)| ResponseMessage { msg_type: kind as i32, content, close, opened },
     )

@@ -448,7 +448,8 @@ fn no_rule(question: &Question) -> Step {
 }
 
 /// What a token is told that is not for watching: the same, whether there is such a session or not.
-pub const NOT_FOR_WATCHING: &str = "There is no such session here (any more), or the token is not for watching it.";
+pub const NOT_FOR_WATCHING: &str =
+    "There is no such session here (any more), or the token is not for watching it.";
 
 fn not_granted(question: &Question) -> String {
     let what = match question.right {

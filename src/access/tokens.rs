@@ -226,8 +226,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                 return Err(lines.error(at, "expires takes a time without quotes, like 2027-03-01T00:00:00Z"));
             }
             _ => {
-                let text =
-                    "a token has user, sha256, expires, enter, attach, exec, watch and record, and nothing else";
+                let text = "a token has user, sha256, expires, enter, attach, exec, watch and record, and nothing else";
                 return Err(lines.error(key.span().start, text));
             }
         }

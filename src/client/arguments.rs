@@ -120,9 +120,13 @@ fn parse_with(
             }
             Long("gateway") => given.gateway = Some(text(arguments.value().map_err(plain)?)?),
             Long("ca") => given.ca = Some(arguments.value().map_err(plain)?.into()),
-            Long("container") if !watching => given.container = Some(text(arguments.value().map_err(plain)?)?),
+            Long("container") if !watching => {
+                given.container = Some(text(arguments.value().map_err(plain)?)?)
+            }
             Long("token-file") => given.token_file = Some(arguments.value().map_err(plain)?),
-            Long("protocol") if !watching => given.protocol = Some(protocol(&arguments.value().map_err(plain)?)?),
+            Long("protocol") if !watching => {
+                given.protocol = Some(protocol(&arguments.value().map_err(plain)?)?)
+            }
             Long("token") => {
                 return Err("a token on the command line is seen by everybody on this machine; \
                             put it into ENTRY_TOKEN or a --token-file"
@@ -413,7 +417,9 @@ mod tests {
 
     #[test]
     fn help_is_help() {
-        for (action, start) in [(Action::Enter, "Enter"), (Action::Attach, "Follow"), (Action::Watch, "Watch")] {
+        for (action, start) in
+            [(Action::Enter, "Enter"), (Action::Attach, "Follow"), (Action::Watch, "Watch")]
+        {
             let parsed = parse_with(action, lexopt::Parser::from_args(["a", "-h"]), &|_| None).unwrap();
             assert!(matches!(parsed, Parsed::Help(help) if help.starts_with(start)));
         }

@@ -66,8 +66,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
-use watching::{Gallery, View};
 use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
+use watching::{Gallery, View};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
 fn wall_clock() -> UnixSeconds {

@@ -155,7 +155,8 @@ mod tests {
         for piece in [1, 7, 63, 64, 65, 1000] {
             let mut recent = Recent::default();
             for number in 0..5000_u32 {
-                let bytes: Vec<u8> = (0..piece).map(|at| b'a' + u8::try_from((number + at) % 26).unwrap()).collect();
+                let bytes: Vec<u8> =
+                    (0..piece).map(|at| b'a' + u8::try_from((number + at) % 26).unwrap()).collect();
                 recent.push(&bytes, 64);
                 assert!(recent.bytes.len() <= 64);
                 assert_eq!(recent.end(), u64::from(number + 1) * u64::from(piece));

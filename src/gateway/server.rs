@@ -10,8 +10,8 @@ use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::watching::Gallery;
 use super::tokens::{LISTENER, WAKER, call_token};
+use super::watching::Gallery;
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
 use crate::config::{self, Config, WantedLimits, Watching};
@@ -143,9 +143,7 @@ impl Server {
                 wall: wall_clock(),
                 counters: counters.clone(),
                 pulse,
-                is_watched: config.watch.is_on()
-                    || recorder.is_some()
-                    || settings.watching != Watching::Off,
+                is_watched: config.watch.is_on() || recorder.is_some() || settings.watching != Watching::Off,
                 recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
                 held_back: Vec::new(),
                 orders: ordered,

@@ -150,12 +150,7 @@ impl Stage {
     }
 
     /// Somebody sits down to watch; whoever is in there is to be told where `told`.
-    fn sit(
-        self: &Arc<Stage>,
-        watcher: (Line, Key),
-        user: String,
-        told: bool,
-    ) -> Result<View, NoSeat> {
+    fn sit(self: &Arc<Stage>, watcher: (Line, Key), user: String, told: bool) -> Result<View, NoSeat> {
         let mut play = lock(&self.play);
         if play.ended.is_some() {
             return Err(NoSeat::Gone);

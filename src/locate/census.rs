@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn it_is_bounded() {
         let mut census = Census::default();
-        census.take(0, (0..KNOWN_MAX + 5).map(|number| known(None, &format!("{number:08}"))).collect(), false);
+        census.take(
+            0,
+            (0..KNOWN_MAX + 5).map(|number| known(None, &format!("{number:08}"))).collect(),
+            false,
+        );
         assert_eq!((census.known().len(), census.is_cut()), (KNOWN_MAX, true));
     }
 }

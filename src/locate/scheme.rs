@@ -70,8 +70,7 @@ impl Scheme {
             }
         };
         let instance = self.instance_of(app, proc, labels)?;
-        (!app.is_empty() && !proc.is_empty())
-            .then(|| (app.to_owned(), proc.to_owned(), instance.to_owned()))
+        (!app.is_empty() && !proc.is_empty()).then(|| (app.to_owned(), proc.to_owned(), instance.to_owned()))
     }
 
     /// Which instance of the app's proc the container with these labels is; None when it is none.

@@ -5,10 +5,12 @@
 //! Whoever gets no list is told why, and types what he wants, as anybody may.
 
 use super::{Call, CallError, Context, Effect, Lane, Millis, Session, State};
-use crate::access::{Answer, Grant, Inquiry, Now, Permission, Question, Right, Scope, Step, Token, Verdict, grants};
+use crate::access::{
+    Answer, Grant, Inquiry, Now, Permission, Question, Right, Scope, Step, Token, Verdict, grants,
+};
 use crate::config::{self, ContainerRule};
-use crate::locate::census::{self, Freshness, Known};
 use crate::locate::Target;
+use crate::locate::census::{self, Freshness, Known};
 use crate::service::Peer;
 use crate::wire::http::{Reply, write_content};
 use core::net::IpAddr;
@@ -25,7 +27,12 @@ pub(super) struct Listing {
 enum Stage {
     Asking(Box<Question>, Inquiry),
     /// The engines that have not answered.
-    Waiting { scope: Box<Scope>, known: Vec<Known>, open: Vec<u16>, is_cut: bool },
+    Waiting {
+        scope: Box<Scope>,
+        known: Vec<Known>,
+        open: Vec<u16>,
+        is_cut: bool,
+    },
 }
 
 /// What is answered.
@@ -64,7 +71,11 @@ fn rights(scope: &Scope, target: &Target) -> Vec<&'static str> {
             (Permission::IfNamed(_), Target::App { .. }) | (Permission::None, _) => false,
         },
     };
-    [Right::Enter, Right::Attach, Right::Exec].iter().filter(|right| granted(right)).map(|right| right.name()).collect()
+    [Right::Enter, Right::Attach, Right::Exec]
+        .iter()
+        .filter(|right| granted(right))
+        .map(|right| right.name())
+        .collect()
 }
 
 /// What of it somebody is told: by its place where he may go there, else by its name where that is permitted.
@@ -100,7 +111,12 @@ impl Session {
     }
 
     /// A service has answered who somebody is, or an engine what runs there.
-    pub(super) fn listing_reply(&mut self, cx: &mut Context<'_>, call: Call, reply: Result<Reply, CallError>) {
+    pub(super) fn listing_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reply: Result<Reply, CallError>,
+    ) {
         let State::Listing(state) = &mut self.state else { return };
         match (&mut state.stage, call) {
             (Stage::Asking(question, inquiry), Call::Access) => {
@@ -179,7 +195,8 @@ impl Session {
 
     fn answer_list(&mut self, cx: &mut Context<'_>, scope: &Scope) {
         let (mut targets, mut cut) = (Vec::new(), cx.census.is_cut());
-        let rows = cx.census.known().iter().filter_map(|known| row(scope, &cx.settings.allow_container, known));
+        let rows =
+            cx.census.known().iter().filter_map(|known| row(scope, &cx.settings.allow_container, known));
         for row in rows {
             if targets.len() >= config::TARGETS_LISTED_MAX {
                 cut = true;

@@ -145,8 +145,16 @@ impl Session {
     ) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         let stages = state.stages(cx.now);
-        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), hello, name, .. } =
-            *state
+        let Opening {
+            began,
+            container,
+            engine: Some(engine),
+            address,
+            rights: Some(rights),
+            hello,
+            name,
+            ..
+        } = *state
         else {
             return;
         };

@@ -262,11 +262,22 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 
 enum Route<'a> {
     /// What may be entered, by the token in this header.
-    Targets { token: &'a str },
-    Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
+    Targets {
+        token: &'a str,
+    },
+    Answer {
+        status: u16,
+        headers: &'static [(&'static str, &'static str)],
+        text: &'static str,
+    },
     Page(web::Answer),
     Refuse(UpgradeError),
-    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
+    Upgrade {
+        action: Action,
+        codec: Codec,
+        key: &'a str,
+        hello: Option<Box<Hello>>,
+    },
 }
 
 /// Names under which somebody might put a token into a URL, where it ends up in logs.

@@ -13,7 +13,9 @@ use super::opening::seconds;
 use super::relay::write_output;
 use super::rights::Rights;
 use super::streaming::Pace;
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, SessionId, State, Whereabouts, Wish, send};
+use super::{
+    Call, CallError, Context, Effect, Event, Millis, Session, SessionId, State, Whereabouts, Wish, send,
+};
 use crate::access::{Answer, Grant, Inquiry, Now, Question, Right, Step, Token, Verdict, grants};
 use crate::config::{self, Watching as Mode};
 use crate::engine::WindowSize;
@@ -21,9 +23,7 @@ use crate::locate::Target;
 use crate::outcome::Outcome;
 use crate::service::Peer;
 use crate::wire::http::Reply;
-use crate::wire::message::{
-    Hello, Opened, Output, Request, ResponseMessage, ResponseType, decode_request,
-};
+use crate::wire::message::{Hello, Opened, Output, Request, ResponseMessage, ResponseType, decode_request};
 use crate::wire::utf8::{self, Tail};
 use core::net::IpAddr;
 

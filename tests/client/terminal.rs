@@ -310,7 +310,10 @@ fn a_watcher_types_nothing_and_leaves_with_his_terminal_as_it_was() {
         assert_eq!(told, status, "{shown}");
         assert!(shown.contains("\x1b]2;watching ada in shop/web; q leaves\x07"), "{shown:?}");
         let (_, behind) = shown.rsplit_once("some program's screen").unwrap();
-        assert!(behind.contains("\x1b[?1049l") && behind.contains("1000") && !behind.contains("ls"), "{shown:?}");
+        assert!(
+            behind.contains("\x1b[?1049l") && behind.contains("1000") && !behind.contains("ls"),
+            "{shown:?}"
+        );
         server.finish();
     }
 }

@@ -71,7 +71,10 @@ fn everybody_is_told_of_what_he_may_enter_and_of_nothing_else() {
     assert_eq!(ask(gateway.address, &format!("Cookie: sso={TOKEN}\r\n")).2, body);
     for headers in ["", "access-token: wrong\r\n", "access-token: entry_wrong\r\n"] {
         let (status, _, body) = ask(gateway.address, headers);
-        assert!(status == 200 && body.contains("\"why\"") && !body.contains("shop"), "{headers}: {status} {body}");
+        assert!(
+            status == 200 && body.contains("\"why\"") && !body.contains("shop"),
+            "{headers}: {status} {body}"
+        );
     }
     // However often it is asked for, an engine makes such a list once in some seconds.
     assert_eq!(engine.asked("GET list").len(), 1);

@@ -138,13 +138,20 @@ fn a_watcher_sees_what_is_there_and_what_comes_and_types_in_vain() {
     for watcher in others.into_iter().chain([watcher]) {
         let end = watcher.end();
         assert_eq!((end.outcome, end.exit_status, end.code), (27, 7, 1000), "{end:?}");
-        assert!(end.out.ends_with(&format!("é{BYE}")) && end.text.contains("Exited with status 7."), "{end:?}");
+        assert!(
+            end.out.ends_with(&format!("é{BYE}")) && end.text.contains("Exited with status 7."),
+            "{end:?}"
+        );
     }
     eventually("nobody to be left", || house.gateway.server().crowd().sessions() == 0);
     let line = format!("ops from 127.0.0.1 watches session {session}");
     assert_eq!(logged(&line).len(), WATCHERS_MAX + 1);
     let end = house.watch(OPS, &session).end();
-    assert_eq!((end.outcome, end.exit_status, end.code), (15, 125, 1008), "its name is not known any more: {end:?}");
+    assert_eq!(
+        (end.outcome, end.exit_status, end.code),
+        (15, 125, 1008),
+        "its name is not known any more: {end:?}"
+    );
 }
 
 #[test]
@@ -170,8 +177,13 @@ fn who_may_not_watch_learns_nothing() {
     let end = house.watch(OPS, &nobody_s).end();
     assert_eq!((end.outcome, end.code), (26, 4404), "{end:?}");
     let end = house.watch(OPS, "0123456789abcdef:0000000000000001").end();
-    assert!(end.outcome == 26 && end.text.contains("not of this gateway") && end.text.contains(boot), "{end:?}");
-    for id in ["", "1", "0123456789abcdef", "0123456789abcdef:+00000000000001", "0123456789abcdef:000000000000001"] {
+    assert!(
+        end.outcome == 26 && end.text.contains("not of this gateway") && end.text.contains(boot),
+        "{end:?}"
+    );
+    for id in
+        ["", "1", "0123456789abcdef", "0123456789abcdef:+00000000000001", "0123456789abcdef:000000000000001"]
+    {
         assert_eq!(house.watch(OPS, id).end().outcome, 14, "{id}");
     }
     ada.type_in(BYE);

@@ -13,7 +13,8 @@ use entry::locate::census::Census;
 use entry::outcome::Outcome;
 use entry::service::Peer;
 use entry::session::{
-    Call, CallError, Context, Effect, Event, Lane, Millis, NoSeat, Post, Reap, Session, SessionId, Sight, Subject,
+    Call, CallError, Context, Effect, Event, Lane, Millis, NoSeat, Post, Reap, Session, SessionId, Sight,
+    Subject,
 };
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{

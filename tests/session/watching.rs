@@ -38,7 +38,10 @@ fn seated(window: u32, tty: bool) -> Visit {
     assert_eq!(visit.seat, Some(watched));
     let heard = visit.heard();
     let [Heard::Opened(_)] = &heard[..] else { panic!("{heard:?}") };
-    assert!(visit.session.wants_sight(0) && !visit.session.wants_sight(1), "he takes one thing after another");
+    assert!(
+        visit.session.wants_sight(0) && !visit.session.wants_sight(1),
+        "he takes one thing after another"
+    );
     visit
 }
 
@@ -79,8 +82,14 @@ fn who_was_too_slow_is_told_and_rests() {
         let afresh = Some(Afresh { prelude, missed_bytes: 4711 });
         visit.sight(Sight { afresh, size, ..output(b"now") });
         let heard = visit.heard();
-        let [Heard::Size(told), Heard::Stdout(shown), Heard::Stderr(note)] = &heard[..] else { panic!("{heard:?}") };
-        assert_eq!((told.as_str(), &shown[..]), ("100 30", &b"\x1b[2Jnow"[..]), "half a character is forgotten");
+        let [Heard::Size(told), Heard::Stdout(shown), Heard::Stderr(note)] = &heard[..] else {
+            panic!("{heard:?}")
+        };
+        assert_eq!(
+            (told.as_str(), &shown[..]),
+            ("100 30", &b"\x1b[2Jnow"[..]),
+            "half a character is forgotten"
+        );
         assert!(String::from_utf8_lossy(note).contains(">>> 4711 bytes were missed"), "{note:?}");
         assert!(!visit.session.wants_sight(0));
         visit.wait(entry::config::WATCHER_REST_MILLISECONDS);
