@@ -15,8 +15,8 @@
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`),
-//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
-//! code).
+//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`systemd`] (sockets from it, words to it), [`config`],
+//! [`metrics`], [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod access;
 pub mod admin;
@@ -35,6 +35,7 @@ pub mod serve;
 pub mod service;
 pub mod session;
 pub mod sys;
+pub mod systemd;
 pub mod tls;
 pub mod token;
 pub mod top;

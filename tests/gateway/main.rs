@@ -31,6 +31,7 @@ mod rules;
 mod several;
 mod stalls;
 mod support;
+mod systemd;
 mod tls;
 mod tls_peers;
 mod verdicts;
