@@ -5,12 +5,13 @@ use super::certificates::{Connectors, Own};
 use super::desk::{Desk, Line};
 use super::endpoint::Resolver;
 use super::guards::Guards;
-use super::listener::Listener;
+use super::listener::Listeners;
 use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::{Counters, Gateway, Insight, Lane, Pulse, WAKER, call_token, listener_token, probe, wall_clock};
+use super::tokens::{WAKER, call_token};
+use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
@@ -133,9 +134,7 @@ impl Server {
             lines.push(Line { orders, waker });
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
-            let listeners = (listening.into_iter().enumerate())
-                .map(|(at, socket)| Listener::new(poll.registry(), socket, listener_token(at), crowd.clone()))
-                .collect::<io::Result<_>>()?;
+            let listeners = Listeners::new(poll.registry(), listening, &crowd)?;
             gateways.push(Gateway {
                 listeners,
                 own: own.clone(),
