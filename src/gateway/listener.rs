@@ -59,14 +59,9 @@ impl Listeners {
         None
     }
 
-    /// When accepting is to be tried again without the kernel's word.
+    /// When accepting is to be tried again without the kernel's word: at once, where a batch was full.
     pub(super) fn rest_until(&self) -> Option<Millis> {
         self.all.iter().filter_map(Listener::rests_until).min()
-    }
-
-    /// The batch was full: go on in the next turn.
-    pub(super) fn accept_again_now(&mut self, now: Millis) {
-        self.all.iter_mut().for_each(|listener| listener.rest_until = listener.rest_until.min(now));
     }
 
     pub(super) fn close(&mut self, registry: &Registry) {

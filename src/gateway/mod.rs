@@ -491,8 +491,6 @@ impl Gateway {
                 }
             }
         }
-        // More may wait: the next turn goes on without sleeping.
-        self.listeners.accept_again_now(self.now);
     }
 
     fn client_leg(&self, stream: mio::net::TcpStream, peer: IpAddr, key: Key) -> io::Result<Leg> {

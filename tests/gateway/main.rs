@@ -13,6 +13,8 @@ mod certificates;
 mod check;
 mod client;
 mod codecs;
+#[path = "../common/mod.rs"]
+mod common;
 mod crowd;
 mod cuts;
 mod demo;
@@ -34,4 +36,5 @@ mod support;
 mod systemd;
 mod tls;
 mod tls_peers;
+mod top;
 mod verdicts;
