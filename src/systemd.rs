@@ -79,7 +79,10 @@ fn assigned(variable: &dyn Fn(&str) -> Option<String>, process: u32) -> Result<V
     let text = variable("LISTEN_FDS").unwrap_or_default();
     let count = text.parse().ok().filter(|count| (0..=config::PASSED_SOCKETS_MAX).contains(count));
     let count = count.ok_or_else(|| {
-        format!("LISTEN_FDS says how many sockets systemd passes, up to {}, not {text:?}", config::PASSED_SOCKETS_MAX)
+        format!(
+            "LISTEN_FDS says how many sockets systemd passes, up to {}, not {text:?}",
+            config::PASSED_SOCKETS_MAX
+        )
     })?;
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -269,10 +272,17 @@ mod tests {
             (&[("LISTEN_FDS", "1")], named(&[])),
             (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "1")], named(&[(3, "")])),
             (
-                &[("LISTEN_PID", "7"), ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "entry.socket:entry.socket:admin")],
+                &[
+                    ("LISTEN_PID", "7"),
+                    ("LISTEN_FDS", "3"),
+                    ("LISTEN_FDNAMES", "entry.socket:entry.socket:admin"),
+                ],
                 named(&[(3, "entry.socket"), (4, "entry.socket"), (5, "admin")]),
             ),
-            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")], named(&[(3, "a"), (4, "")])),
+            (
+                &[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")],
+                named(&[(3, "a"), (4, "")]),
+            ),
         ];
         for (set, expected) in table {
             assert_eq!(assigned(&variables(set), 7), expected, "{set:?}");

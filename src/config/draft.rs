@@ -73,7 +73,9 @@ impl Draft {
     /// Sockets that were opened already are listened on, and nothing beside them.
     pub(super) fn listen_where_handed(&mut self, handed: &Handed) -> Result<(), String> {
         let twice = |option, named, given| {
-            Err(format!("{option} {named}, and a socket that systemd has opened at {given}: leave one of them away"))
+            Err(format!(
+                "{option} {named}, and a socket that systemd has opened at {given}: leave one of them away"
+            ))
         };
         if let Some((first, others)) = handed.clients.split_first() {
             if let Some(listen) = self.listen.replace(*first) {

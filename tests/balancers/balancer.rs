@@ -25,7 +25,12 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// On this address, before these replicas, with this time-out for sessions in which nobody says anything.
-    pub(crate) fn start(kind: Kind, address: SocketAddr, replicas: [SocketAddr; 2], idle_time_out: &str) -> Balancer {
+    pub(crate) fn start(
+        kind: Kind,
+        address: SocketAddr,
+        replicas: [SocketAddr; 2],
+        idle_time_out: &str,
+    ) -> Balancer {
         let directory = std::env::temp_dir().join(format!("entry-balancer-{}", address.port()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir(&directory).unwrap();

@@ -12,8 +12,8 @@ use common::gateway::Gateway;
 use common::visitor::Visitor;
 use entry::demo::{DemoEngine, DemoOptions};
 use entry::wire::message::Hello;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ impl Site {
 
 /// A process that says again what it is told.
 fn echo() -> Hello {
-    Hello { container: "demo".to_owned(), command: vec!["cat".to_owned()], ..Hello::default() }
+    Hello { container: "demo".to_owned(), command: vec!["cat".to_owned()], stdin: true, ..Hello::default() }
 }
 
 /// Types a piece and waits for all of it.
@@ -112,7 +112,10 @@ fn sessions_come_through(kind: Kind) {
     echoes(&mut visitor, &"0123456789abcdef".repeat(20_000));
     ends_well(visitor);
     let log = site.logs();
-    assert!(log.contains("anonymous from 127.0.0.1 is let in"), "the client's address and not the balancer's: {log}");
+    assert!(
+        log.contains("anonymous from 127.0.0.1 is let in"),
+        "the client's address and not the balancer's: {log}"
+    );
     // Entry is told which host the page means, so its own may enter, and no other.
     assert_eq!(status_for_page(balancer.address, &format!("http://{}", balancer.address)), "101");
     assert_eq!(status_for_page(balancer.address, "http://127.0.0.1:1"), "403");
@@ -172,7 +175,8 @@ impl Load {
             if self.over.load(Ordering::Relaxed) {
                 return;
             }
-            let mut visitor = Visitor::try_v1(balancer, "/enter", echo()).expect("an upgrade, by whichever replica");
+            let mut visitor =
+                Visitor::try_v1(balancer, "/enter", echo()).expect("an upgrade, by whichever replica");
             if !visitor.is_opened() {
                 self.sent_elsewhere.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -210,7 +214,8 @@ fn a_rolling_restart_loses_nobody(kind: Kind) {
                 replica.await_log(" is let in");
             }
             let replica = &site.replicas[place];
-            let is_in = || replica.log().matches(" is let in").count() > replica.log().matches(": ended, ").count();
+            let is_in =
+                || replica.log().matches(" is let in").count() > replica.log().matches(": ended, ").count();
             await_or(|| format!("nobody is in: {}", replica.log()), || is_in().then_some(()));
             replica.terminate();
             replica.await_log("all sessions have ended");
@@ -227,7 +232,10 @@ fn a_rolling_restart_loses_nobody(kind: Kind) {
     });
     let (whole, elsewhere) = (load.whole.into_inner(), load.sent_elsewhere.into_inner());
     assert!(drained <= elsewhere, "{drained} were ended, of whom {elsewhere} had not begun");
-    assert!(whole >= 2 * PEOPLE && elsewhere <= whole / 4, "{whole} whole sessions, {elsewhere} sent elsewhere");
+    assert!(
+        whole >= 2 * PEOPLE && elsewhere <= whole / 4,
+        "{whole} whole sessions, {elsewhere} sent elsewhere"
+    );
 }
 
 struct OverAtPanic<'a>(&'a AtomicBool);

@@ -319,7 +319,10 @@ impl Visitor {
     pub(crate) fn is_cut_off(mut self) {
         let until = Instant::now() + DEADLINE;
         while let Ok(message) = self.socket.read() {
-            assert!(message.is_binary() && Instant::now() < until, "{message:?} of one that was to be cut off");
+            assert!(
+                message.is_binary() && Instant::now() < until,
+                "{message:?} of one that was to be cut off"
+            );
         }
     }
 

@@ -19,13 +19,17 @@ const FREE: &str = "127.0.0.1:0";
 fn passing(first: OwnedFd, second: Option<OwnedFd>, names: &str, arguments: &[&str]) -> Command {
     let count = 1 + usize::from(second.is_some());
     let mut command = Command::new("sh");
-    command.args(["-c", "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" serve \"$@\""]);
+    command
+        .args(["-c", "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" serve \"$@\""]);
     command.arg(env!("CARGO_BIN_EXE_entry")).args(arguments);
     for name in ["DOCKER_HOST", "ENTRY_GATEWAY", "ENTRY_TOKEN"] {
         command.env_remove(name);
     }
     command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
-    command.stdin(Stdio::from(first)).stdout(second.map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::from(first))
+        .stdout(second.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::piped());
     command
 }
 
@@ -38,7 +42,9 @@ fn listener(address: &str) -> (TcpListener, OwnedFd, SocketAddr) {
 /// What a path is answered, on a connection that is there already.
 fn answered(mut stream: TcpStream, path: &str) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -115,7 +121,8 @@ fn what_cannot_be_listened_on_safely_is_not() {
         assert!(output.status.code() == Some(2) && told.contains(words), "{arguments:?}: {told}");
     }
     // Two operators' sockets, and what is meant for another process.
-    let output = passing(listener(FREE).1, Some(listener(FREE).1), "admin:admin", &["--demo"]).output().unwrap();
+    let output =
+        passing(listener(FREE).1, Some(listener(FREE).1), "admin:admin", &["--demo"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is another one of this name"));
     let mut other = program(&["serve", "--demo", "--listen", FREE]);
     other.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "x")]);
@@ -161,7 +168,8 @@ impl Notified {
 fn systemd_hears_how_it_goes() {
     let engine = Fake::unix(usual);
     let notified = Notified::new();
-    let mut serving = notified.serving(&["--engine", &engine.url, "--allow-container", "*", "--drain-timeout", "100"]);
+    let mut serving =
+        notified.serving(&["--engine", &engine.url, "--allow-container", "*", "--drain-timeout", "100"]);
     assert_eq!(notified.next(), "READY=1\nSTATUS=0 sessions");
     let client = Client::enter(serving.address, hello(&["cat"])).opened();
     notified.until("STATUS=1 session");
@@ -186,10 +194,10 @@ struct Halted(libc::pid_t);
 impl Halted {
     fn thread(process: i32, name: &str) -> Halted {
         let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-        let found = threads.map(|thread| thread.unwrap().path()).find(|path| {
-            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name)
-        });
-        let thread = found.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let found = threads
+            .map(|thread| thread.unwrap().path())
+            .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name));
+        let thread: libc::pid_t = found.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
         // SAFETY: neither request uses its pointers, and the wait fills one int.
         unsafe {
             assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0), 0, "PTRACE_SEIZE of a child's thread");

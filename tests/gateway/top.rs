@@ -60,7 +60,8 @@ fn answer(mut stream: TcpStream, token: &str, asked: &AtomicU64) {
         (200, format!("{{\"sessions\":[{}],\"total\":3}}", rows.join(",")))
     };
     let length = body.len();
-    let _ = stream.write_all(format!("HTTP/1.1 {status} Told\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes());
+    let _ = stream
+        .write_all(format!("HTTP/1.1 {status} Told\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
 /// Who stands in the list, from above.
@@ -92,7 +93,8 @@ fn keys_sort_and_end_it() {
     assert!(readme.lines().any(in_readme), "the README shows another picture");
     // Of what is said in a second there is no figure before the second picture.
     terminal.await_screen("a rate", |screen| {
-        screen.row(6).starts_with("cleo ") && screen.row(6).split_whitespace().nth(6).is_some_and(|rate| rate.ends_with('K'))
+        screen.row(6).starts_with("cleo ")
+            && screen.row(6).split_whitespace().nth(6).is_some_and(|rate| rate.ends_with('K'))
     });
     let table = [
         ("u", ["ada", "bob", "cleo"]),
@@ -109,7 +111,9 @@ fn keys_sort_and_end_it() {
     }
     // In another window it is drawn anew, and no wider.
     terminal.resize(40, 7);
-    terminal.await_screen("what fits", |screen| screen.row(7).trim_end() == "… and 2 more" && screen.last_row() == 7);
+    terminal.await_screen("what fits", |screen| {
+        screen.row(7).trim_end() == "… and 2 more" && screen.last_row() == 7
+    });
     terminal.type_in("q");
     let (status, rest) = terminal.finish();
     assert_eq!(status, 0);
