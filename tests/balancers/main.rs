@@ -143,7 +143,7 @@ fn idle_sessions_stay(kind: Kind) {
     }
     let [mut stays, goes] = open;
     let since = Instant::now();
-    goes.is_cut_off();
+    goes.await_cut_off();
     assert!(since.elapsed() < Duration::from_secs(11), "it was the hasty one's time-out");
     thread::sleep(Duration::from_millis(12_000).saturating_sub(since.elapsed()));
     echoes(&mut stays, "after");

@@ -316,7 +316,7 @@ impl Visitor {
     }
 
     /// Waits until somebody on the way ends the connection, without a word of the gateway's.
-    pub(crate) fn is_cut_off(mut self) {
+    pub(crate) fn await_cut_off(mut self) {
         let until = Instant::now() + DEADLINE;
         while let Ok(message) = self.socket.read() {
             assert!(
