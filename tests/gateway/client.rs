@@ -9,6 +9,7 @@ use entry::wire::message::{
 use prost::Message as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
@@ -162,7 +163,10 @@ impl<S: Read + Write> Client<S> {
 
     /// The next message, PINGs left out, or the close frame.
     pub(crate) fn next(&mut self) -> Result<ResponseMessage, Option<CloseFrame>> {
+        // PINGs alone would keep the socket's own deadline from ever being reached.
+        let until = Instant::now() + 2 * PATIENCE;
         loop {
+            assert!(Instant::now() < until, "nothing but PINGs from the gateway");
             let message = match self.socket.read() {
                 Ok(Message::Binary(bytes)) => self.decode(&bytes),
                 Ok(Message::Close(frame)) => return Err(frame),
