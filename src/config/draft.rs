@@ -5,8 +5,8 @@ use super::front::Access;
 use super::recording::Wanted;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
-    WantedLimits, Watch,
+    Config, ContainerRule, Front, Handed, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
+    WantedLimits, Watch, Watching,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
@@ -19,6 +19,8 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) listen: Option<SocketAddr>,
+    /// Further addresses: of sockets that are open already.
+    pub(super) listen_too: Vec<SocketAddr>,
     pub(super) lain: bool,
     pub(super) engines: Vec<NamedEngine>,
     pub(super) node_template: Option<NodeTemplate>,
@@ -34,6 +36,7 @@ pub(super) struct Draft {
     pub(super) idle_minutes: Option<u32>,
     pub(super) lasts_minutes: Option<u32>,
     pub(super) drain_seconds: Option<u32>,
+    pub(super) watching: Watching,
     pub(super) reap: ReapMode,
     pub(super) unguarded: bool,
     pub(super) reap_helper: Option<String>,
@@ -70,6 +73,27 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const LAIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8022);
 
 impl Draft {
+    /// Sockets that were opened already are listened on, and nothing beside them.
+    pub(super) fn listen_where_handed(&mut self, handed: &Handed) -> Result<(), String> {
+        let twice = |option, named, given| {
+            Err(format!(
+                "{option} {named}, and a socket that systemd has opened at {given}: leave one of them away"
+            ))
+        };
+        if let Some((first, others)) = handed.clients.split_first() {
+            if let Some(listen) = self.listen.replace(*first) {
+                return twice("--listen", listen, first);
+            }
+            self.listen_too = others.to_vec();
+        }
+        if let Some(operators) = &handed.operators
+            && let Some(admin) = self.watch.admin.replace(*operators)
+        {
+            return twice("--admin-listen", admin, operators);
+        }
+        Ok(())
+    }
+
     /// What LAIN's environment says, where no option says otherwise.
     pub(super) fn stand_in_for_lain(
         &mut self,
@@ -157,6 +181,7 @@ impl Draft {
         settings.idle_seconds_max = self.idle_minutes.map(|minutes| minutes * 60);
         settings.lasts_seconds_max = self.lasts_minutes.map(|minutes| minutes * 60);
         settings.drain_seconds = self.drain_seconds.unwrap_or(settings.drain_seconds);
+        settings.watching = self.watching;
         settings.reap = self.reap;
         // What the demo runs ends with it.
         settings.guard = !self.unguarded && !self.demo;
@@ -168,7 +193,9 @@ impl Draft {
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
-        self.access.check_openness(listen, self.demo, &access, &settings.front)?;
+        for address in self.listen_too.iter().chain([&listen]) {
+            self.access.check_openness(*address, self.demo, &access, &settings.front)?;
+        }
         Ok(Config {
             listen,
             workers: match self.workers {
@@ -228,6 +255,15 @@ fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, 
             let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
             Err(why.to_owned())
         }
+    }
+}
+
+pub(super) fn watching(text: &str) -> Result<Watching, String> {
+    match text {
+        "off" => Ok(Watching::Off),
+        "told" => Ok(Watching::Told),
+        "silent" => Ok(Watching::Silent),
+        _ => Err(format!("takes off, told or silent, not {text:?}")),
     }
 }
 

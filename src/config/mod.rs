@@ -17,7 +17,7 @@ pub mod options;
 mod recording;
 mod sources;
 
-pub use options::{Wish, help, odd_variables, parse};
+pub use options::{Wish, help, odd_variables, parse, parse_beside};
 pub use recording::Record;
 pub use sources::Surroundings;
 
@@ -71,6 +71,25 @@ pub const PAGE_PIECE_BYTES: usize = 32 * 1024;
 pub const TERM_BYTES_MAX: usize = 64;
 /// What may wait for an attached viewer before he loses lines.
 pub const VIEWER_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+
+// What a watcher may take.
+
+/// What is kept of each open session's last output, where sessions may be watched: what a watcher begins with, and how far
+/// he may lag behind. Twice what makes a screen of 200 columns and 50 rows with colours.
+pub const WATCHED_BYTES_MAX: usize = 32 * 1024;
+/// Watchers of one session.
+pub const WATCHERS_MAX: usize = 8;
+/// How long a watcher who was too slow waits before he looks again.
+pub const WATCHER_REST_MILLISECONDS: u64 = 250;
+/// How often one turn looks for one watcher.
+pub const LOOKS_PER_TURN: usize = 4;
+/// What waits to be told to somebody whom others watch.
+pub const WATCHED_NOTES_MAX: usize = 8;
+
+// What a page may be told.
+
+/// Targets in one list of what somebody may enter.
+pub const TARGETS_LISTED_MAX: usize = 500;
 
 // What an engine may take.
 
@@ -224,6 +243,17 @@ pub const RECORDED_LINE_BYTES_MAX: usize = 4 * 1024;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
+// What systemd may give, and is told.
+
+/// Sockets that it may pass.
+pub const PASSED_SOCKETS_MAX: i32 = 64;
+/// How often it is told how many are in, where that has changed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to take a word.
+pub const NOTIFY_TIME_LIMIT: Duration = Duration::from_secs(1);
+/// Beyond the time that a shutdown may take, before it kills.
+pub const STOP_RESERVE: Duration = Duration::from_secs(5);
+
 /// How long open sessions may go on once the gateway is asked to go down, unless its operator says otherwise. Docker kills
 /// what has not ended 10 s after it asked (`docker stop`), and CLOSE, its answer and the reaping need some 3 s of them.
 pub const DRAIN_SECONDS: u32 = 5;
@@ -291,6 +321,18 @@ impl ContainerRule {
     }
 }
 
+/// Whether open sessions may be watched by those who have the right to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// They may not; nothing is kept for it.
+    #[default]
+    Off,
+    /// They may, and whoever is in there is told who watches.
+    Told,
+    /// They may, and nobody is told.
+    Silent,
+}
+
 /// What is ended of what a session leaves in its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReapMode {
@@ -335,6 +377,15 @@ impl Peers {
     pub fn table(&self) -> Engines {
         Engines::new(&self.engines, self.node_template.clone())
     }
+}
+
+/// Addresses of sockets that somebody has opened already, in the place of those that options name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Handed {
+    /// Where clients connect.
+    pub clients: Vec<SocketAddr>,
+    /// Where operators are answered.
+    pub operators: Option<SocketAddr>,
 }
 
 /// How clients come in: through which proxies, on which path, from which pages.
@@ -385,6 +436,8 @@ pub struct Settings {
     pub lasts_seconds_max: Option<u32>,
     /// How long open sessions may go on once the gateway is asked to go down.
     pub drain_seconds: u32,
+    /// Whether open sessions may be watched.
+    pub watching: Watching,
     /// What is ended of what sessions leave.
     pub reap: ReapMode,
     /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
@@ -415,6 +468,7 @@ impl Default for Settings {
             idle_seconds_max: None,
             lasts_seconds_max: None,
             drain_seconds: DRAIN_SECONDS,
+            watching: Watching::default(),
             reap: ReapMode::default(),
             guard: true,
             reap_helper: None,
@@ -468,7 +522,7 @@ impl Watch {
 /// What `entry serve` goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where clients connect.
+    /// Where clients connect; the first of several sockets that were opened already.
     pub listen: SocketAddr,
     /// Loops, each on a thread of its own.
     pub workers: usize,

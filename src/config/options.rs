@@ -3,10 +3,10 @@
 
 use super::draft::{
     Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, number, on_or_off,
-    path, reap,
+    path, reap, watching,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, front, recording};
+use super::{Config, Handed, front, recording};
 use std::ffi::OsString;
 
 /// One row of the table.
@@ -37,7 +37,7 @@ const ROWS: &[Row] = &[
     row(
         "listen",
         One("ADDR:PORT"),
-        "where clients connect; port 0 takes a free one  [127.0.0.1:8022]",
+        "where clients connect; port 0 takes a free one  [127.0.0.1:8022, or systemd's sockets]",
         |draft, text| {
             draft.listen = Some(front::listen(text)?);
             Ok(())
@@ -218,7 +218,7 @@ const ROWS: &[Row] = &[
     row(
         "base-path",
         One("PATH"),
-        "what stands before /enter, /attach, /api/ping, /livez and /readyz",
+        "what stands before /enter, /attach, /watch, /api/ping, /livez and /readyz",
         |draft, text| {
             draft.front.base_path = front::base_path(text)?;
             Ok(())
@@ -266,6 +266,16 @@ const ROWS: &[Row] = &[
         "how long open sessions may go on after SIGTERM; a second one ends them at once  [5]",
         |draft, text| {
             draft.drain_seconds = Some(number(text, 0, 86_400)?);
+            Ok(())
+        },
+    ),
+    row(
+        "watch",
+        One("HOW"),
+        "let those who have the right to watch see what happens in open sessions (entry watch): told,\n\
+         and whoever is in there is told who watches; silent, and nobody is  [off]",
+        |draft, text| {
+            draft.watching = watching(text)?;
             Ok(())
         },
     ),
@@ -416,6 +426,19 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Wish, String> {
+    parse_beside(subcommand, arguments, surroundings, &Handed::default())
+}
+
+/// The same for a process that was given sockets: they stand in the place of the addresses that options name.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_beside(
+    subcommand: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings<'_>,
+    handed: &Handed,
+) -> Result<Wish, String> {
     let options: Vec<Named> = ROWS.iter().map(|row| row.option).collect();
     let Some(values) = gather(&options, arguments, surroundings, subcommand)? else { return Ok(Wish::Help) };
     let mut draft = Draft::default();
@@ -424,6 +447,7 @@ pub fn parse(
             (row.note)(&mut draft, &given.text).map_err(|error| format!("{} {error}", given.place))?;
         }
     }
+    draft.listen_where_handed(handed)?;
     if draft.lain {
         draft.stand_in_for_lain(surroundings.variable)?;
     }

@@ -19,6 +19,7 @@ mod observer;
 mod orders;
 mod peers;
 pub mod probe;
+mod recent;
 pub mod rules;
 mod server;
 pub mod slab;
@@ -27,6 +28,7 @@ mod telling;
 pub mod timer;
 mod tokens;
 mod upstream;
+mod watching;
 
 pub use counters::{Counters, Pulse};
 pub use dossier::Asked;
@@ -35,26 +37,27 @@ pub use observer::{Observer, Seen, Wanted};
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Watching};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
+use crate::locate::census::Census;
 use crate::metrics::add_alone;
 use crate::recording::Recorder;
 use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
 use buffers::Pool;
 use certificates::Own;
-use desk::{Listing, Order};
+use desk::{Line, Listing, Order};
 use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
-use listener::Listener;
+use listener::Listeners;
 use mio::{Events, Poll, Waker};
 use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,7 +66,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
-use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
+use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, key_of, listener_of, token_of};
+use watching::{Gallery, View};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
 fn wall_clock() -> UnixSeconds {
@@ -73,7 +77,7 @@ fn wall_clock() -> UnixSeconds {
 /// One loop.
 struct Gateway {
     poll: Poll,
-    listener: Listener,
+    listeners: Listeners,
     /// Where TLS is spoken to clients.
     own: Option<Own>,
     began: Instant,
@@ -97,6 +101,11 @@ struct Gateway {
     /// Sessions whose engines are not read until what they have said is recorded.
     held_back: Vec<Key>,
     orders: Receiver<Order>,
+    /// The way to this loop, for others.
+    line: Line,
+    /// What can be watched, in all loops, and who watches, in this one.
+    gallery: Arc<Gallery>,
+    views: HashMap<Key, View>,
     /// The waker has called since orders were last looked for.
     called: bool,
     listings: Vec<Listing>,
@@ -105,6 +114,7 @@ struct Gateway {
     next_number: u64,
     number_step: u64,
     engines: Engines,
+    census: Census,
     entries: Slab<Entry>,
     guards: Guards,
     wheel: Wheel,
@@ -167,7 +177,7 @@ impl Gateway {
         // Another loop's sessions end without a word to this one.
         let drains = self.drain_until.filter(|_| self.stop_at.is_none());
         let look = drains.map(|until| until.min(self.now + config::DRAIN_LOOK_MILLISECONDS));
-        let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at, look];
+        let due = [self.wheel.next(), self.peers.deadline(), self.listeners.rest_until(), self.stop_at, look];
         let due = due.into_iter().flatten().min()?;
         // Poll rounds up, so it does not return a little early to find nothing due.
         Some(Duration::from_millis(due.saturating_sub(milliseconds(now))))
@@ -199,6 +209,10 @@ impl Gateway {
                     entry.armed = Millis::MAX;
                 }
                 self.step(key, Input::Timer);
+                if self.settings.watching != Watching::Off {
+                    self.look(key);
+                    self.tell_watched(key);
+                }
             }
         }
         if self.shared_rules.version() != self.rules_version {
@@ -251,8 +265,10 @@ impl Gateway {
                 let Gateway { peers, pool, buffer, .. } = self;
                 peers.event((peer, place as usize), event, pool, buffer, self.now);
             }
-            KIND_OWN if token == LISTENER => self.listener.readable = true,
-            KIND_OWN => self.called = true,
+            KIND_OWN => match listener_of(token) {
+                Some(place) => self.listeners.note_readable(place),
+                None => self.called = true,
+            },
             kind => {
                 let key = key_of(token);
                 let Some(entry) = self.entries.get_mut(key) else { return };
@@ -336,6 +352,9 @@ impl Gateway {
             entry.queued = false;
             entry.count_held(&self.crowd);
         }
+        if !self.views.is_empty() {
+            self.look(key);
+        }
         self.requeue(key);
     }
 
@@ -372,6 +391,7 @@ impl Gateway {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog,
             to_client,
             to_engine,
@@ -397,6 +417,10 @@ impl Gateway {
             Input::EndedByOperator(reason) => session.end_by_operator(&mut cx, reason),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
+            Input::Sought(subject) => session.sought(&mut cx, subject),
+            Input::NotSeated(why) => session.not_seated(&mut cx, why),
+            Input::Sight(sight) => session.sight(&mut cx, *sight),
+            Input::Watched(text) => session.watched(&mut cx, &text),
         }));
         if whole.is_err() {
             log::error!("session {}: a bug of Entry; the session is ended: {}", session.id(), bug::take());
@@ -488,7 +512,7 @@ impl Gateway {
 
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
-            let Some((stream, peer)) = self.listener.accept(self.now) else { return };
+            let Some((stream, peer)) = self.listeners.accept(self.now) else { return };
             Counters::count(&self.counters.connections);
             let id = self.next_id();
             let key = self.entries.insert(Entry::new(Session::new(id, self.now, peer.ip())));
@@ -506,8 +530,6 @@ impl Gateway {
                 }
             }
         }
-        // More may wait: the next turn goes on without sleeping.
-        self.listener.accept_again_now(self.now);
     }
 
     fn client_leg(&self, stream: mio::net::TcpStream, peer: IpAddr, key: Key) -> io::Result<Leg> {
@@ -550,7 +572,7 @@ impl Gateway {
     /// All sessions that are still there get their CLOSE.
     fn begin_stopping(&mut self) {
         self.stop_at = Some(self.now + config::SHUTDOWN_MILLISECONDS_MAX);
-        self.listener.close(self.poll.registry());
+        self.listeners.close(self.poll.registry());
         let keys: Vec<Key> = self.entries.keys().collect();
         for key in keys {
             self.step(key, Input::ShutDown);

@@ -3,6 +3,8 @@
 use super::dossier::Dossier;
 use super::slab::Key;
 use super::{Counters, Gateway};
+use crate::access::Right;
+use crate::config::Watching;
 use crate::recording::About;
 use crate::session::{Event as Told, Reap, Recorded, SessionId};
 
@@ -15,8 +17,11 @@ impl Gateway {
                 if self.is_watched {
                     entry.dossier = Some(Box::new(Dossier::new(wish)));
                 }
+                if self.settings.watching != Watching::Off && wish.right != Right::Watch {
+                    self.prepare_stage(key, &wish.target);
+                }
             }
-            Told::Opened { container, engine, stages, window: _ } => {
+            Told::Opened { container, engine, stages, window: _, name: called, tty } => {
                 self.counters.count_opened(stages);
                 self.counters.note_back(self.engines.name(*engine));
                 if let Some(link) = self.peers.engine(*engine, &self.engines)
@@ -27,6 +32,7 @@ impl Gateway {
                 let name = self.engines.name(*engine);
                 let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
                 log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
+                self.open_to_watchers(key, container, called.as_deref(), *tty);
             }
             Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
@@ -46,12 +52,19 @@ impl Gateway {
             }
             // Whoever looks on has seen it.
             Told::Resized(_) => {}
+            Told::Watches { watched, user, address } => {
+                Counters::count(&self.counters.access_allowed);
+                log::info!("session {id}: {user} from {address} watches session {watched}");
+            }
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!("session {id}: closed, {why}");
             }
             Told::Ended { outcome, was: _ } => {
                 self.counters.count_outcome(outcome);
+                if self.settings.watching != Watching::Off {
+                    self.gallery.closes(id.number, outcome.exit_status(), &outcome.to_string());
+                }
                 log::info!("session {id}: ended, {}: {outcome}", outcome.label());
             }
             Told::Unguarded { container, why } => log::warn!(

@@ -75,6 +75,10 @@ impl Client {
         Client::v1(address, "/attach", hello)
     }
 
+    pub(crate) fn watch(address: SocketAddr, hello: Hello) -> Client {
+        Client::v1(address, "/watch", hello)
+    }
+
     fn v1(address: SocketAddr, path: &str, hello: Hello) -> Client {
         let headers = [("sec-websocket-protocol", ENTRY_V1)];
         Client::connect(address, path, Codec::V1, &headers).introduced(hello)
@@ -202,7 +206,7 @@ impl<S: Read + Write> Client<S> {
         match message.msg_type() {
             ResponseType::Stdout => self.out.append(&mut message.content),
             ResponseType::Stderr => self.err.append(&mut message.content),
-            ResponseType::Opened => {}
+            ResponseType::Opened | ResponseType::Size => {}
             _ => return Ok(Some(message)),
         }
         Ok(None)

@@ -6,7 +6,7 @@ use std::fs;
 /// The pure rooms from the bottom up: each may name itself and those before it.
 const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 14] = [
+const OTHER_ROOMS: [&str; 15] = [
     "admin",
     "gateway",
     "check",
@@ -20,6 +20,7 @@ const OTHER_ROOMS: [&str; 14] = [
     "logging",
     "metrics",
     "sys",
+    "systemd",
     "tls",
 ];
 /// Files of values, which only sessions name.
