@@ -15,11 +15,12 @@
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
 //! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`),
-//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
+//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`audit`] (who was where, line by line), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
 //! code).
 
 pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod check;
 pub mod client;
 pub mod config;
@@ -40,3 +41,4 @@ pub mod token;
 pub mod top;
 pub mod web;
 pub mod wire;
+pub mod writer;

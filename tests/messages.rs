@@ -79,8 +79,8 @@ fn response() -> impl Strategy<Value = ResponseMessage> {
         ResponseType::Mark,
         ResponseType::Echo,
     ]);
-    let close =
-        (any::<i32>(), any::<u32>()).prop_map(|(outcome, exit_status)| Close { outcome, exit_status });
+    let close = (any::<i32>(), any::<u32>(), any::<String>())
+        .prop_map(|(outcome, exit_status, session)| Close { outcome, exit_status, session });
     let opened =
         (any::<String>(), any::<String>()).prop_map(|(session, container)| Opened { session, container });
     (kind, content(), prop::option::of(close), prop::option::of(opened)).prop_map(

@@ -1,7 +1,7 @@
 //! What the gateway goes by, as JSON: under the names of its options, and without what is secret. Secrets stand in files
 //! whose names are told, and in queries of services' URLs, which are left out.
 
-use crate::config::{Config, ReapMode, Settings, WantedLimits};
+use crate::config::{Config, LogFormat, ReapMode, Settings, WantedLimits};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -40,6 +40,9 @@ pub(super) fn told(config: &Config) -> String {
         "listen": listen.to_string(),
         "admin-listen": watch.admin.map(|address| address.to_string()),
         "admin-token-file": watch.admin_token.as_deref().map(path),
+        "audit": watch.audit.as_ref().map(ToString::to_string),
+        "audit-required": watch.audit_required,
+        "log-format": if watch.log_format == LogFormat::Json { "json" } else { "text" },
         "workers": workers,
         "demo": demo,
         "engine": engines,

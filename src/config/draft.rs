@@ -4,13 +4,14 @@
 use super::front::Access;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
+    Config, ContainerRule, Front, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
     WantedLimits, Watch,
 };
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
+use crate::writer::Destination;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -184,6 +185,9 @@ impl Draft {
 
 /// Figures and sessions are told to whoever has the token; without one, to whoever is on this machine.
 fn watch(watch: Watch) -> Result<Watch, String> {
+    if watch.audit_required && watch.audit.is_none() {
+        return Err("--audit-required goes with --audit".to_owned());
+    }
     match (watch.admin, &watch.admin_token) {
         (Some(address), None) if !address.ip().is_loopback() => Err(format!(
             "--admin-listen {address} needs --admin-token-file FILE: whoever reaches it could see who is in which container, \
@@ -272,6 +276,14 @@ pub(super) fn admin_listen(text: &str) -> Result<SocketAddr, String> {
     on_loopback.or_else(|_| address.parse()).map_err(|_| {
         format!("takes a PORT of this machine, or ADDRESS:PORT like 127.0.0.1:8023, not {text:?}")
     })
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("takes text or json, not {text:?}")),
+    }
 }
 
 /// `URL` or `NAME=URL`; a path may hold a =, a name is a word.

@@ -23,6 +23,7 @@ use crate::access::grants::matches;
 use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
 use crate::locate::Locator;
 use crate::service::Service;
+use crate::writer::Destination;
 use crate::wire::forwarded::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -433,12 +434,28 @@ pub struct Watch {
     pub admin: Option<SocketAddr>,
     /// The file of the token that they bring.
     pub admin_token: Option<PathBuf>,
+    /// Where it is written down who was where.
+    pub audit: Option<Destination>,
+    /// Nobody is let in where that cannot be written down.
+    pub audit_required: bool,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object of JSON a line.
+    Json,
 }
 
 impl Watch {
-    /// Somebody may ask who is there.
+    /// Somebody may ask who is there, or it is written down.
     pub fn is_on(&self) -> bool {
-        self.admin.is_some()
+        self.admin.is_some() || self.audit.is_some()
     }
 }
 

@@ -2,11 +2,12 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, number, on_or_off,
-    path, reap,
+    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, log_format,
+    number, on_or_off, path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};
+use crate::writer::Destination;
 use std::ffi::OsString;
 
 /// One row of the table.
@@ -350,6 +351,29 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "audit",
+        One("WHERE"),
+        "write down who was in which container, a line of JSON for each beginning and end: to a FILE,\n\
+         stdout, syslog or syslog=SOCKET; SIGHUP opens the file anew  [nowhere]",
+        |draft, text| {
+            draft.watch.audit = Some(Destination::parse(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "audit-required",
+        Nothing,
+        "let nobody in while that cannot be written  [go on, and count what is lost]",
+        |draft, _| {
+            draft.watch.audit_required = true;
+            Ok(())
+        },
+    ),
+    row("log-format", One("text|json"), "how lines of the log look  [text]", |draft, text| {
+        draft.watch.log_format = log_format(text)?;
+        Ok(())
+    }),
     row("config", One("FILE"), "a TOML file with options, by the names they have here", |_, _| Ok(())),
 ];
 

@@ -2,6 +2,7 @@
 
 use super::desk::Desk;
 use super::{Counters, Pulse};
+use crate::audit::Audit;
 use crate::config;
 use crate::crowd::Crowd;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Insight {
     pub pulses: Vec<Arc<Pulse>>,
     /// Who is there, and the way to end a session.
     pub desk: Desk,
+    /// The way to the audit records, where there are some.
+    pub audit: Option<Audit>,
     /// When it was started.
     pub started: SystemTime,
     pub(super) began: Instant,
@@ -52,6 +55,9 @@ impl Insight {
         let limit = self.crowd.limits().sessions;
         if self.crowd.sessions() >= limit {
             hindrances.push(format!("it holds as many sessions as it may ({limit})"));
+        }
+        if self.crowd.is_closed() {
+            hindrances.push("it cannot write its audit records".to_owned());
         }
         hindrances
     }

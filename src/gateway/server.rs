@@ -12,6 +12,7 @@ use super::slab::Slab;
 use super::timer::Wheel;
 use super::{Counters, Gateway, Insight, LISTENER, Lane, Pulse, WAKER, call_token, probe, wall_clock};
 use crate::access::jwt;
+use crate::audit::Audit;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
@@ -103,6 +104,10 @@ impl Server {
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
+        let audit = match &config.watch.audit {
+            Some(to) => Some(Audit::start(to.clone(), config.watch.audit_required, crowd.clone(), format!("{boot:016x}"))?),
+            None => None,
+        };
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
         let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
@@ -134,6 +139,7 @@ impl Server {
                 counters: counters.clone(),
                 pulse,
                 is_watched: config.watch.is_on(),
+                audit: audit.clone(),
                 orders: ordered,
                 called: false,
                 listings: Vec::new(),
@@ -167,6 +173,7 @@ impl Server {
             counters,
             pulses,
             desk: Desk::new(boot, lines),
+            audit,
             started: SystemTime::now(),
             began,
             stopping,
@@ -186,7 +193,7 @@ impl Server {
         }
         log::info!("listening on {}", server.address);
         let engines = config.settings.peers.engines.clone();
-        let (watched, seen) = (config.watch.is_on(), Arc::downgrade(&insight));
+        let (watched, seen) = (config.watch.admin.is_some(), Arc::downgrade(&insight));
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for NamedEngine { name, address: engine } in &engines {
@@ -244,7 +251,7 @@ impl Server {
     }
 
     /// Reads the files of the access rules anew, which hold for open sessions too, and the gateway's own certificate and
-    /// key, by which new connections go. What is broken leaves in use what was, and the log says so.
+    /// key, by which new connections go; opens the file of audit records anew. What is broken leaves in use what was, and the log says so.
     ///
     /// # Errors
     /// A loop cannot be woken.
@@ -255,6 +262,9 @@ impl Server {
             Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
         }
         self.rules.reload();
+        if let Some(audit) = &self.insight.audit {
+            audit.reopen();
+        }
         self.wakers.iter().try_for_each(|waker| waker.wake())
     }
 
@@ -286,6 +296,9 @@ impl Server {
         for one in self.loops.drain(..) {
             let ended = one.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
             result = result.and(ended);
+        }
+        if let Some(audit) = &self.insight.audit {
+            audit.finish();
         }
         result
     }

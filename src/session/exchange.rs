@@ -148,6 +148,15 @@ pub enum Event {
         /// Where the client is.
         address: IpAddr,
     },
+    /// Somebody who came for a container is answered before there is a session.
+    TurnedAway {
+        /// The HTTP status.
+        status: u16,
+        /// Why, as a sentence.
+        why: String,
+        /// Where the client is.
+        address: IpAddr,
+    },
     /// The connection did not begin with a PROXY header of a trusted proxy, and is closed.
     BadProxyHeader(&'static str),
     /// The process runs.

@@ -9,6 +9,7 @@ import {
   encodeMarked,
   encodeSize,
   type Hello,
+  Outcome,
   SUBPROTOCOL,
 } from "./protocol.ts";
 
@@ -129,7 +130,7 @@ export class Link {
       case "close":
         return this.#become({
           name: "ended",
-          text: plain(message.text),
+          text: plain(message.text) + nameOf(message),
           outcome: message.outcome,
           exitStatus: message.exitStatus,
         });
@@ -199,6 +200,11 @@ export class Link {
   get ageMs(): number {
     return this.#around.now() - this.#began;
   }
+}
+
+/** By which name the operator finds a session in the log; told where something went wrong. */
+function nameOf(close: { outcome: number; session: string }): string {
+  return close.session === "" || close.outcome === Outcome.exited ? "" : ` (session ${close.session})`;
 }
 
 /** What Entry says at the end, without its colours. */

@@ -250,7 +250,7 @@ impl<S: Read + Write> Client<S> {
                 Ok(Some(message)) => {
                     assert_eq!(message.msg_type(), ResponseType::Close, "{message:?}");
                     assert_eq!(end.text, "", "a second CLOSE");
-                    let Close { outcome, exit_status } = message.close.unwrap_or_default();
+                    let Close { outcome, exit_status, session: _ } = message.close.unwrap_or_default();
                     end.text = String::from_utf8(message.content).unwrap();
                     (end.outcome, end.exit_status) = (outcome, exit_status);
                 }

@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod alike;
 mod attach;
+mod audit;
 mod balancer;
 #[path = "../common/certificates.rs"]
 mod certificates;
