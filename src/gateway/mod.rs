@@ -9,17 +9,22 @@ pub mod certificates;
 mod counters;
 pub mod desk;
 mod dossier;
+mod effects;
 mod endpoint;
+mod entry;
 mod guards;
 mod insight;
 mod listener;
+mod orders;
 mod peers;
 pub mod probe;
 pub mod rules;
 mod server;
 pub mod slab;
 pub mod socket;
+mod telling;
 pub mod timer;
+mod tokens;
 mod upstream;
 
 pub use counters::{Counters, Pulse};
@@ -29,23 +34,19 @@ pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::{self, Settings};
-use crate::crowd::{Crowd, Place};
+use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
 use crate::metrics::add_alone;
-use crate::session::{
-    Call, CallError, Context, Effect, Event as Told, Lane, Millis, Post, Reap, Session, SessionId,
-    Whereabouts,
-};
+use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
-use crate::tls;
-use crate::wire::http::Reply;
 use buffers::Pool;
 use certificates::Own;
-use desk::{Listing, Order, Row};
-use dossier::Dossier;
+use desk::{Listing, Order};
+use effects::Task;
+use entry::{Entry, Input};
 use guards::Guards;
 use listener::Listener;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
@@ -59,139 +60,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
-
-/// What a token's low bits say; the high bits are a slot and its generation, or a place and whose it is.
-const KIND_BITS: u32 = 2;
-const KIND_CLIENT: usize = 0;
-const KIND_ENGINE: usize = 1;
-const KIND_CALL: usize = 2;
-const KIND_OWN: usize = 3;
-const LISTENER: Token = Token(KIND_OWN);
-const WAKER: Token = Token(1 << KIND_BITS | KIND_OWN);
-
-fn token_of(key: Key, kind: usize) -> Token {
-    Token((key.generation as usize) << 32 | (key.index as usize) << KIND_BITS | kind)
-}
-
-fn key_of(token: Token) -> Key {
-    let bits = token.0;
-    // Slots are numbered in 30 bits, which descriptors never fill; generations in 32.
-    Key {
-        index: u32::try_from(bits >> KIND_BITS & 0x3fff_ffff).unwrap_or(u32::MAX),
-        generation: u32::try_from(bits >> 32).unwrap_or(u32::MAX),
-    }
-}
-
-fn call_token(peer: u32, place: usize) -> Token {
-    Token((peer as usize) << 32 | place << KIND_BITS | KIND_CALL)
-}
+use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
 fn wall_clock() -> UnixSeconds {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
-}
-
-/// A session and its legs.
-#[derive(Debug)]
-struct Entry {
-    session: Session,
-    client: Option<Leg>,
-    engine: Option<Leg>,
-    /// When the wheel fires for it.
-    armed: Millis,
-    /// Its place among all sessions.
-    place: Place,
-    /// What was asked for and how much was said, where somebody may ask for that.
-    dossier: Option<Box<Dossier>>,
-    /// What was last known to be held for it, in bytes.
-    held_bytes: u32,
-    /// It is on the list of those that have something to do.
-    queued: bool,
-}
-
-impl Entry {
-    fn new(session: Session) -> Entry {
-        Entry {
-            session,
-            client: None,
-            engine: None,
-            armed: Millis::MAX,
-            place: Place::default(),
-            dossier: None,
-            held_bytes: 0,
-            queued: false,
-        }
-    }
-
-    fn client_backlog(&self) -> usize {
-        self.client.as_ref().map_or(0, Leg::backlog_bytes)
-    }
-
-    fn engine_backlog(&self) -> usize {
-        self.engine.as_ref().map_or(0, Leg::backlog_bytes)
-    }
-
-    /// What is held for it now: bytes that wait for a socket, and what the session itself keeps.
-    fn count_held(&mut self, crowd: &Crowd) {
-        let legs = [&self.client, &self.engine].into_iter().flatten().map(Leg::held_bytes).sum::<usize>();
-        let now = legs + self.session.held_bytes();
-        if now != self.held_bytes as usize {
-            crowd.hold(self.held_bytes as usize, now);
-            self.held_bytes = u32::try_from(now).unwrap_or(u32::MAX);
-        }
-    }
-
-    fn reads_client(&self) -> bool {
-        self.client.as_ref().is_some_and(|leg| leg.readable)
-            && self.session.wants_client(self.engine_backlog())
-    }
-
-    fn reads_engine(&self) -> bool {
-        self.engine.as_ref().is_some_and(|leg| leg.readable && !leg.connecting)
-            && self.session.wants_engine(self.client_backlog())
-    }
-
-    fn gives_client(&self) -> bool {
-        self.session.gives_more(self.client_backlog()) && self.client.is_some()
-    }
-
-    fn has_work(&self) -> bool {
-        let flushes = |leg: &Option<Leg>| leg.as_ref().is_some_and(Leg::can_flush);
-        self.reads_client()
-            || self.reads_engine()
-            || flushes(&self.client)
-            || flushes(&self.engine)
-            || self.gives_client()
-    }
-}
-
-/// What happens to a session.
-enum Input {
-    /// So many bytes of the client lie behind the headroom.
-    ClientBytes(usize),
-    ClientClosed,
-    ClientTookAll,
-    EngineConnected,
-    EngineFailed(String),
-    EngineBytes(usize),
-    EngineClosed,
-    Reply(Call, Result<Reply, CallError>),
-    Timer,
-    RulesChanged,
-    /// It may go on for so many seconds.
-    Drain(u32),
-    ShutDown,
-    /// An operator ends it, and says why.
-    EndedByOperator(String),
-    /// A session that this guard is to know of, and one that it may forget.
-    Guards(u64),
-    GuardsNoMore(u64),
-}
-
-/// What is to be done before the turn ends.
-enum Task {
-    Effect(Key, Effect),
-    ClientBroken(Key),
 }
 
 /// One loop.
@@ -559,194 +432,6 @@ impl Gateway {
         self.requeue(key);
     }
 
-    /// Does what sessions ask for, until none asks for anything.
-    fn settle(&mut self) {
-        loop {
-            while let Some(task) = self.tasks.pop_front() {
-                match task {
-                    Task::Effect(key, effect) => self.perform(key, effect),
-                    Task::ClientBroken(key) => self.step(key, Input::ClientClosed),
-                }
-            }
-            self.peers.dispatch(self.poll.registry(), &mut self.pool, self.now);
-            let finished = self.peers.finished();
-            if finished.is_empty() {
-                return;
-            }
-            for (key, call, reply) in finished {
-                self.counters.count_call(call, &reply);
-                self.step(key, Input::Reply(call, reply));
-            }
-        }
-    }
-
-    fn perform(&mut self, key: Key, effect: Effect) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        match effect {
-            Effect::ConnectEngine(engine) => {
-                if !self.peers.waits_behind(key, engine) {
-                    self.connect_engine(key, engine);
-                }
-            }
-            Effect::FinishEngineInput => {
-                if let Some(leg) = &mut entry.engine {
-                    let _ = leg.finish(&mut self.pool);
-                }
-                entry.count_held(&self.crowd);
-            }
-            Effect::CloseEngine => {
-                if let Some(leg) = entry.engine.take() {
-                    leg.close(&mut self.pool);
-                }
-                // It may be long until the session's next step: its reaper waits for its turn.
-                entry.count_held(&self.crowd);
-            }
-            Effect::Call { peer, call, request } => {
-                let tables = (&self.engines, &self.settings.peers.services[..]);
-                self.peers.submit((peer, call, request), key, tables, self.now);
-            }
-            Effect::FinishClientOutput => {
-                if let Some(leg) = &mut entry.client {
-                    // A broken connection shows when it is read.
-                    let _ = leg.finish(&mut self.pool);
-                }
-                entry.count_held(&self.crowd);
-            }
-            Effect::CloseClient => {
-                self.crowd.leave(&mut entry.place);
-                if let Some(leg) = entry.client.take() {
-                    leg.close(&mut self.pool);
-                }
-                entry.count_held(&self.crowd);
-            }
-            Effect::Guard(post, after) => {
-                let number = entry.session.id().number;
-                self.guard(post, number, after);
-            }
-            Effect::Unguard(post) => {
-                let number = entry.session.id().number;
-                if let Some(guard) = self.guards.at(&post) {
-                    self.step(guard, Input::GuardsNoMore(number));
-                }
-            }
-            Effect::Relieved(post) => self.guards.relieve(&post, key),
-            Effect::Tell(told) => self.tell(key, &told),
-        }
-    }
-
-    /// Tells the guard at this post of a session, or sends one there.
-    fn guard(&mut self, post: Post, number: u64, after: Millis) {
-        let guard = match self.guards.at(&post) {
-            Some(guard) => guard,
-            None if self.guards.are_enough() => return,
-            None => {
-                let id = self.next_id();
-                let guard =
-                    self.entries.insert(Entry::new(Session::guard(id, self.now, post.clone(), after)));
-                self.guards.post(post, guard);
-                guard
-            }
-        };
-        self.step(guard, Input::Guards(number));
-    }
-
-    fn next_id(&mut self) -> SessionId {
-        let id = SessionId { boot: self.boot, number: self.next_number };
-        self.next_number += self.number_step;
-        id
-    }
-
-    /// Those who wait for an engine leg try again, one after another, until the first finds no room.
-    fn connect_waiting(&mut self) {
-        while let Some((key, engine)) = self.peers.next_to_connect(self.now) {
-            self.connect_engine(key, engine);
-        }
-    }
-
-    fn connect_engine(&mut self, key: Key, engine: EngineId) {
-        let wants = |entry: &&mut Entry| entry.session.wants_engine_leg() == Some(engine);
-        let Some(entry) = self.entries.get_mut(key).filter(wants) else { return };
-        let Some(link) = self.peers.engine(engine, &self.engines) else { return };
-        match link.endpoint.connect(self.poll.registry(), token_of(key, KIND_ENGINE)) {
-            Ok(leg) => {
-                Counters::count(&self.counters.connects);
-                let connected = !leg.connecting;
-                entry.engine = Some(leg);
-                if connected {
-                    self.step(key, Input::EngineConnected);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.peers.wait_first(key, engine, self.now);
-            }
-            Err(error) => self.connect_failed(key, &error),
-        }
-    }
-
-    fn connect_failed(&mut self, key: Key, error: &dyn std::error::Error) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(engine) = entry.session.opens_at() else { return };
-        let Some(link) = self.peers.engine(engine, &self.engines) else { return };
-        let why = format!("{} cannot be reached: {error}.", link.endpoint.address());
-        Counters::count(&self.counters.connects_failed);
-        self.counters.note_away(self.engines.name(engine), &why);
-        if !std::mem::replace(&mut link.trouble, true) {
-            log::warn!("the engine at {why} Sessions are answered so until it is back");
-        }
-        self.step(key, Input::EngineFailed(why));
-    }
-
-    /// The engine leg has come to its end, perhaps by a fault of TLS: an engine may refuse only what is said to it.
-    fn engine_ended(&mut self, key: Key, fault: Option<tls::Fault>) {
-        if let Some(fault) = fault {
-            self.connect_failed(key, &fault);
-        }
-        self.step(key, Input::EngineClosed);
-    }
-
-    fn tell(&mut self, key: Key, told: &Told) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let id = entry.session.id();
-        match told {
-            Told::Asked(wish) => {
-                if self.is_watched {
-                    entry.dossier = Some(Box::new(Dossier::new(wish)));
-                }
-            }
-            Told::Opened { container, engine, stages } => {
-                self.counters.count_opened(stages);
-                self.counters.note_back(self.engines.name(*engine));
-                if let Some(link) = self.peers.engine(*engine, &self.engines)
-                    && std::mem::take(&mut link.trouble)
-                {
-                    log::info!("the engine at {} is back", link.endpoint.address());
-                }
-                let name = self.engines.name(*engine);
-                let of = if self.engines.only().is_some() { String::new() } else { format!(" of {name}") };
-                log::info!("session {id}: opened in container {container}{of} after {} ms", stages.total());
-            }
-            Told::Admitted { user, address } => {
-                Counters::count(&self.counters.access_allowed);
-                log::info!("session {id}: {user} from {address} is let in");
-            }
-            Told::BadProxyHeader(why) => {
-                Counters::count(&self.counters.proxy_headers_bad);
-                log::debug!("session {id}: closed, {why}");
-            }
-            Told::Ended { outcome, was: _ } => {
-                self.counters.count_outcome(outcome);
-                log::info!("session {id}: ended, {}: {outcome}", outcome.label());
-            }
-            Told::Unguarded { container, why } => log::warn!(
-                "container {container} has no guard ({why}): if this gateway is killed, what sessions run there stays"
-            ),
-            Told::Reap(reap) => {
-                self.counters.count_reap(reap);
-                tell_reap(id, reap);
-            }
-        }
-    }
-
     fn free(&mut self, key: Key) {
         if let Some(mut entry) = self.entries.remove(key) {
             self.wheel.cancel(key.index);
@@ -823,65 +508,6 @@ impl Gateway {
         }
     }
 
-    /// Somebody who is no session asks for something.
-    fn take_orders(&mut self) {
-        self.called = false;
-        while let Ok(order) = self.orders.try_recv() {
-            match order {
-                Order::List(listing) => self.listings.push(listing),
-                Order::End { number, reason, tell } => {
-                    let found = self
-                        .entries
-                        .key_of(|entry| entry.session.id().number == number && entry.session.goes_on());
-                    if let Some(key) = found {
-                        self.step(key, Input::EndedByOperator(reason));
-                    }
-                    // Whoever asked may have stopped waiting.
-                    let _ = tell.send(found.is_some());
-                }
-            }
-        }
-    }
-
-    /// Goes on with what was asked, for a handful of sessions.
-    fn list_some(&mut self) {
-        let Some(mut listing) = self.listings.pop() else { return };
-        let end = listing.slot.saturating_add(config::LISTED_PER_TURN);
-        let mut rows = Vec::new();
-        while listing.slot < end && (listing.slot as usize) < self.entries.slots() {
-            let row = self.entries.key_at(listing.slot).and_then(|key| self.row(key));
-            rows.extend(row.filter(|row| listing.filter.admits(row)));
-            listing.slot += 1;
-        }
-        let is_over = (listing.slot as usize) >= self.entries.slots();
-        let is_awaited = rows.is_empty() || listing.rows.send(rows).is_ok();
-        if !is_over && is_awaited {
-            self.listings.push(listing);
-        }
-    }
-
-    /// A session as operators see it, if it is one that a person can be in, or has left something.
-    fn row(&mut self, key: Key) -> Option<Row> {
-        let entry = self.entries.get_mut(key)?;
-        let Whereabouts { state, user, address, container, engine, since } = entry.session.whereabouts()?;
-        let ago = |since: Millis| Duration::from_millis(self.now.saturating_sub(since));
-        let id = entry.session.id();
-        Some(Row {
-            number: id.number,
-            id: id.to_string(),
-            state,
-            asked: entry.dossier.as_deref().map(Dossier::open),
-            user,
-            address,
-            container,
-            engine: engine.map(|engine| self.engines.name(engine).to_string()).unwrap_or_default(),
-            since: since.and_then(|since| SystemTime::now().checked_sub(ago(since))),
-            input_bytes: entry.dossier.as_ref().map_or(0, |dossier| dossier.input_bytes),
-            output_bytes: entry.dossier.as_ref().map_or(0, |dossier| dossier.output_bytes),
-            held_bytes: u64::from(entry.held_bytes),
-        })
-    }
-
     /// The operator has had the rules read anew: they hold for open sessions too.
     fn take_rules(&mut self) {
         self.rules_version = self.shared_rules.version();
@@ -918,35 +544,4 @@ impl Gateway {
 /// Whole milliseconds.
 fn milliseconds(time: Duration) -> Millis {
     u64::try_from(time.as_millis()).unwrap_or(Millis::MAX)
-}
-
-fn tell_reap(id: SessionId, reap: &Reap) {
-    match reap {
-        Reap::Tried | Reap::Done { processes: 0, unseen: false } => {}
-        Reap::Failed(why) => {
-            log::info!("session {id}: what it left in its container cannot be ended yet: {why}");
-        }
-        Reap::Done { processes, unseen: false } => {
-            log::info!("session {id}: {processes} of its processes were left and are ended");
-        }
-        Reap::Done { processes, unseen: true } => log::info!(
-            "session {id}: {processes} of its processes were left and are ended; of other users' that began meanwhile \
-             nobody can say whose they are"
-        ),
-        Reap::GivenUp(why) => {
-            log::warn!("session {id}: processes of the session may be left in the container: {why}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_one_small_slot() {
-        // 280 bytes with two sockets of 8; with debug assertions mio's are bigger.
-        let sockets = 2 * size_of::<Socket>();
-        assert!(size_of::<Entry>() - sockets <= 280 - 16, "{}", size_of::<Entry>());
-    }
 }
