@@ -5,8 +5,7 @@
 //! wait, and those that find no room are counted and lost. Where the operator wants no session without a record
 //! (`--audit-required`), nobody new is let in from the first record that cannot be written until all that wait are written.
 //!
-//! Records hold no token, and nothing that was said in a session; what was typed only where the operator wants the lines
-//! that were entered ([`Record::line`]).
+//! Records hold no token, and nothing that was typed or said in a session.
 
 use crate::crowd::Crowd;
 use crate::logging::utc_now;
@@ -49,7 +48,7 @@ pub struct Record<'a> {
     /// The command with its arguments; none for a shell.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub command: &'a [String],
-    /// Target, command or line are longer than what stands here.
+    /// Target and command are longer than what stands here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
     /// The container.
@@ -61,15 +60,6 @@ pub struct Record<'a> {
     /// Where the client is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// A line that was entered in the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<&'a str>,
-    /// The line was read off the screen, and not told by the shell.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub inferred: bool,
-    /// The pattern of those that alert which the line, or the command, meets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alert: Option<&'a str>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
@@ -97,7 +87,7 @@ pub struct Record<'a> {
 }
 
 /// What a record may tell of.
-pub const EVENTS: [&str; 7] = ["started", "opened", "command", "ended", "refused", "lost", "stopped"];
+pub const EVENTS: [&str; 6] = ["started", "opened", "ended", "refused", "lost", "stopped"];
 
 impl Record<'_> {
     /// Of something that happens now.
@@ -151,7 +141,12 @@ impl Audit {
     /// # Errors
     /// The destination cannot be opened, or the machine gives no thread. That nobody reads a pipe yet is none: it is as if
     /// it were read no more.
-    pub fn start(destination: Destination, required: bool, crowd: Arc<Crowd>, boot: String) -> io::Result<Audit> {
+    pub fn start(
+        destination: Destination,
+        required: bool,
+        crowd: Arc<Crowd>,
+        boot: String,
+    ) -> io::Result<Audit> {
         let (written, failing) = (AtomicU64::new(0), AtomicBool::new(false));
         let state = Arc::new(State { written, failing, required, crowd });
         let sink = match Sink::open(&destination) {
@@ -177,6 +172,11 @@ impl Audit {
             self.queue.nudge();
         }
         there_was_room
+    }
+
+    /// Nobody may be in without a record.
+    pub fn is_required(&self) -> bool {
+        self.state.required
     }
 
     /// Nobody new may be let in for now, since that could not be written down.
@@ -239,9 +239,8 @@ impl Work<String> for Writer {
             if error.kind() != io::ErrorKind::TimedOut {
                 std::thread::sleep(RETRY_INTERVAL);
             }
-            // Trying anew opens anew as well.
-            let _ = figures.wants_reopening();
-            self.reopen();
+            // Trying anew opens anew as well; where that fails, what is open may still take it.
+            let _ = (figures.wants_reopening(), self.renew());
         }
         self.state.written.fetch_add(1, Ordering::Relaxed);
     }
@@ -252,7 +251,10 @@ impl Work<String> for Writer {
             let lost = figures.lost() - self.lost_told;
             if lost > 0 {
                 self.lost_told += lost;
-                self.take(Record { lost: Some(lost), ..Record::now("lost", String::new()) }.to_line(), figures);
+                self.take(
+                    Record { lost: Some(lost), ..Record::now("lost", String::new()) }.to_line(),
+                    figures,
+                );
             }
             self.state.works();
             log::warn!("audit records are written again; {lost} were lost");
@@ -261,18 +263,18 @@ impl Work<String> for Writer {
     }
 
     fn reopen(&mut self) {
-        match &mut self.sink {
-            Some(sink) => {
-                if let Err(error) = sink.renew(&self.destination) {
-                    log::error!("audit records go on to the file that was, since there is no new one: {error}");
-                }
-            }
-            None => {}
+        if let Err(error) = self.renew() {
+            log::error!("audit records go on to the file that was, since there is no new one: {error}");
         }
     }
 }
 
 impl Writer {
+    /// Opens what is open anew.
+    fn renew(&mut self) -> io::Result<()> {
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.renew(&self.destination))
+    }
+
     fn write(&mut self, line: &str) -> io::Result<()> {
         match &mut self.sink {
             Some(sink) => sink.write(line),
@@ -360,7 +362,11 @@ mod tests {
             assert_eq!(records.len(), 1 + waiting + 1);
             assert_eq!((&records[0]["event"], &records[0]["session"]), (&"started".into(), &"b".into()));
             let last = &records[1 + waiting];
-            assert_eq!((&last["event"], &last["lost"]), (&"lost".into(), &1.into()), "a gap says that it is one");
+            assert_eq!(
+                (&last["event"], &last["lost"]),
+                (&"lost".into(), &1.into()),
+                "a gap says that it is one"
+            );
             assert_eq!((audit.figures().lost(), audit.figures().waiting()), (1, 0));
             crowd.enter(address).unwrap();
         }
@@ -380,7 +386,9 @@ mod tests {
         audit.record(&record("3"));
         audit.finish();
         let events = |path: &Path| {
-            let name = |record: &serde_json::Value| format!("{} {}", record["event"], record["session"]).replace('"', "");
+            let name = |record: &serde_json::Value| {
+                format!("{} {}", record["event"], record["session"]).replace('"', "")
+            };
             read(path).iter().map(name).collect::<Vec<_>>()
         };
         assert_eq!(events(&old), ["started b", "opened 1", "opened 2"]);

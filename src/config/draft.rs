@@ -11,7 +11,6 @@ use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
-use crate::writer::Destination;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 

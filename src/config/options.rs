@@ -2,8 +2,8 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, log_format,
-    number, on_or_off, path, reap,
+    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, log_format, number,
+    on_or_off, path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front};

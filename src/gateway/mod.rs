@@ -33,6 +33,7 @@ pub use insight::Insight;
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
+use crate::audit::Audit;
 use crate::config::{self, Settings};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
@@ -89,6 +90,7 @@ struct Gateway {
     pulse: Arc<Pulse>,
     /// Somebody may ask who is there.
     is_watched: bool,
+    audit: Option<Audit>,
     orders: Receiver<Order>,
     /// The waker has called since orders were last looked for.
     called: bool,
@@ -381,12 +383,12 @@ impl Gateway {
             Input::RulesChanged => session.rules_changed(&mut cx),
             Input::Drain(seconds) => session.drain(&mut cx, seconds),
             Input::ShutDown => session.shut_down(&mut cx),
-            Input::EndedByOperator(reason) => session.end_by_operator(&mut cx, reason),
+            Input::End(outcome) => session.end_with(&mut cx, outcome),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
         }));
         if whole.is_err() {
-            log::error!("session {}: a bug of Entry; the session is ended: {}", session.id(), bug::take());
+            log::error!(session:% = session.id(); "a bug of Entry; the session is ended: {}", bug::take());
             cx.to_client.clear();
             cx.to_engine.clear();
             session.fail(&mut cx);

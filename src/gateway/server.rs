@@ -106,7 +106,12 @@ impl Server {
         let settings = Arc::new(config.settings.clone());
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
         let audit = match &config.watch.audit {
-            Some(to) => Some(Audit::start(to.clone(), config.watch.audit_required, crowd.clone(), format!("{boot:016x}"))?),
+            Some(to) => Some(Audit::start(
+                to.clone(),
+                config.watch.audit_required,
+                crowd.clone(),
+                format!("{boot:016x}"),
+            )?),
             None => None,
         };
         let began = Instant::now();

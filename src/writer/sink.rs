@@ -85,7 +85,9 @@ impl Sink {
     /// # Errors
     /// As the machine says, behind the destination's name.
     pub fn open(destination: &Destination) -> io::Result<Sink> {
-        let named = |error: io::Error| io::Error::new(error.kind(), Trouble { destination: destination.to_string(), error });
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), Trouble { destination: destination.to_string(), error })
+        };
         let way = match destination {
             Destination::File(path) => OpenOptions::new()
                 .append(true)
@@ -142,7 +144,9 @@ impl Sink {
                 Way::Stdout => {
                     let mut stdout = io::stdout().lock();
                     let room = await_room(io::stdout().as_fd());
-                    room.and_then(|()| stdout.write_all(piece)).and_then(|()| stdout.flush()).map(|()| piece.len())
+                    room.and_then(|()| stdout.write_all(piece))
+                        .and_then(|()| stdout.flush())
+                        .map(|()| piece.len())
                 }
                 Way::Syslog(_) => return Ok(()),
             };
@@ -259,8 +263,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         let destination = Destination::File(path.clone());
         assert!(is_unread_pipe(&Sink::open(&destination).unwrap_err()));
-        let mut reader =
-            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+        let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
         let mut sink = Sink::open(&destination).unwrap();
         // More than one piece, so that the last one is torn.
         let line = "x".repeat(3 * PIECE_BYTES / 2 - 1) + "\n";

@@ -3,12 +3,16 @@
 
 use crate::client::{Client, hello, hello_tty};
 use crate::fake::{BYE, CONTAINER, Fake, PROMPT, usual};
-use crate::support::{Directory, Serving, await_some, eventually, program};
+use crate::raw::{Raw, upgrade};
+use crate::support::{Directory, PATIENCE, Serving, await_some, eventually, program};
 use entry::access::tokens;
-use entry::wire::message::Hello;
+use entry::audit::{EVENTS, Record};
+use entry::wire::message::{Codec, Hello};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -54,11 +58,16 @@ fn who_was_where_is_written_down_and_no_secret_is() {
     assert_eq!(client.end().exit_status, 7);
     let refused = enter("entry_secret-of-ada", hello_tty(&[])).end();
     assert_eq!(refused.outcome, 15);
-    assert_eq!(enter("entry_secret-of-eve", hello(&["id"])).end().outcome, 15);
+    let stranger = enter("entry_secret-of-eve", hello(&["id"])).end();
+    assert_eq!(stranger.outcome, 15);
 
-    let records = await_records(&audit, 4);
-    assert_eq!(records.len(), 4);
-    let [opened, ended, not_granted, unknown] = &records[..] else { panic!() };
+    let records = await_records(&audit, 5);
+    let [started, opened, ended, not_granted, unknown] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(
+        (&started["event"], &started["version"]),
+        (&"started".into(), &env!("CARGO_PKG_VERSION").into())
+    );
+    let boot = started["session"].as_str().unwrap();
     for record in [opened, ended] {
         assert_eq!(record["user"], "ada");
         assert_eq!(record["token"], hash[..12]);
@@ -67,6 +76,7 @@ fn who_was_where_is_written_down_and_no_secret_is() {
         assert_eq!((&record["container"], &record["engine"]), (&CONTAINER.into(), &"main".into()));
         assert_eq!(record["address"], "127.0.0.1");
         assert_eq!(record["session"], opened["session"]);
+        assert!(record["session"].as_str().unwrap().starts_with(boot), "{record}");
         assert!(record["time"].as_str().unwrap().ends_with('Z'));
     }
     assert_eq!((&opened["event"], &opened["outcome"]), (&"opened".into(), &Value::Null));
@@ -81,26 +91,104 @@ fn who_was_where_is_written_down_and_no_secret_is() {
     assert_eq!(unknown["command"], serde_json::json!(["id"]));
     assert_ne!(unknown["token"], not_granted["token"]);
 
-    // The README tells of every field, and of no other.
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let told = readme.split_once("### Audit").unwrap().1.split_once("\n#").unwrap().0;
-    for record in &records {
-        for name in record.as_object().unwrap().keys() {
-            assert!(told.contains(&format!("`{name}`")), "the README does not tell of {name}");
-        }
-    }
-
     let text = fs::read_to_string(&audit).unwrap() + &serving.log();
     for secret in ["secret-of", "typed", PROMPT] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
-    // A person who was refused has the name under which the log has it, line by line.
-    let session = not_granted["session"].as_str().unwrap();
-    let lines: Vec<Value> = serving.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of_session: Vec<&Value> = lines.iter().filter(|line| line["session"] == session).collect();
-    assert!(!of_session.is_empty(), "{lines:?}");
-    assert!(of_session.iter().all(|line| line["time"].is_string() && line["level"] == "info"));
-    assert!(of_session[0]["message"].as_str().unwrap().starts_with("ended, refused: "), "{of_session:?}");
+    // A person who was refused has the name under which the log has everything about it.
+    for (end, record, token) in
+        [(&refused, not_granted, &hash[..12]), (&stranger, unknown, unknown["token"].as_str().unwrap())]
+    {
+        assert_eq!(record["session"], end.session);
+        let line = await_some("the line of the session", || {
+            let of_session = |line: &Value| line["session"] == end.session;
+            serving.log().lines().map(|line| serde_json::from_str(line).unwrap()).find(of_session)
+        });
+        assert_eq!((&line["level"], &line["outcome"]), (&"info".into(), &"refused".into()), "{line}");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("ended, refused: ") && line["time"].is_string(), "{line}");
+        for words in ["container:demo", "from 127.0.0.1", token, record["right"].as_str().unwrap()] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+    }
+}
+
+/// What the README says of records: each field in a row of its own, each event, and nothing else.
+#[test]
+fn the_readme_tells_of_every_field_and_event() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let told = readme.split_once("### Audit").unwrap().1.split_once("\n#").unwrap().0;
+    let rows: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    let mut names: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| row.split_once(" |").unwrap().0.split(", "))
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    names.sort_unstable();
+    let some = Some("x");
+    let whole = Record {
+        time: "x".into(),
+        event: "opened",
+        session: "x".into(),
+        user: some,
+        token: "x",
+        right: "x",
+        target: "x",
+        command: &["x".to_owned()],
+        cut: true,
+        container: "x",
+        engine: "x",
+        address: Some("x".into()),
+        outcome: some,
+        detail: Some("x".into()),
+        status: Some(1),
+        seconds: Some(1),
+        input_bytes: Some(1),
+        output_bytes: Some(1),
+        lost: Some(1),
+        version: some,
+    };
+    let Value::Object(whole) = serde_json::to_value(&whole).unwrap() else { panic!() };
+    let mut fields: Vec<&str> = whole.keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    assert_eq!(names, fields);
+    let events = rows.iter().find(|row| row.starts_with("event`")).unwrap();
+    for event in EVENTS {
+        assert!(events.contains(&format!("`{event}`")), "the README does not tell of {event}");
+    }
+    assert_eq!(events.matches('`').count(), 2 * EVENTS.len() + 1);
+}
+
+#[test]
+fn names_are_of_one_run_of_one_gateway() {
+    let engine = Fake::unix(usual);
+    let directory = Directory::new();
+    let audit = directory.file("audit");
+    for _ in 0..2 {
+        let mut serving =
+            Serving::start(&["--engine", &engine.url, "--allow-container", "*", "--audit", &audit]);
+        for _ in 0..2 {
+            Client::enter(serving.address, hello(&["cat"])).opened().type_in(BYE);
+        }
+        serving.signal(libc::SIGTERM);
+        assert!(serving.wait().success());
+    }
+    let records = records(&audit);
+    let told = |event: &str| -> Vec<&str> {
+        let of_event = records.iter().filter(|record| record["event"] == event);
+        of_event.map(|record| record["session"].as_str().unwrap()).collect()
+    };
+    let runs = told("started");
+    assert_eq!(told("stopped"), runs, "what ends in order says so");
+    assert_ne!(runs[0], runs[1]);
+    let mut sessions = told("opened");
+    let mut ended = told("ended");
+    assert!(sessions[..2].iter().all(|name| name.starts_with(runs[0])), "{sessions:?}");
+    assert!(sessions[2..].iter().all(|name| name.starts_with(runs[1])), "{sessions:?}");
+    sessions.sort_unstable();
+    sessions.dedup();
+    ended.sort_unstable();
+    assert_eq!((sessions.len(), &sessions), (4, &ended));
 }
 
 #[test]
@@ -115,6 +203,31 @@ fn whoever_is_refused_reads_the_session_s_name() {
     eventually("the line of the session", || {
         serving.log().contains(&format!("session {name}: ended, refused: "))
     });
+    // Clients that know of no field for it have it in the text, and nobody at a good end.
+    let lain = |headers: &[(&'static str, &str)]| {
+        Client::connect(serving.address, "/enter", Codec::Protobuf, headers)
+    };
+    let told = lain(&[("container", "demo")]).end().text;
+    let name = told
+        .split_once("(session ")
+        .unwrap_or_else(|| panic!("no name: {told}"))
+        .1
+        .trim_end_matches(')')
+        .to_owned();
+    eventually("the line of the session", || {
+        serving.log().contains(&format!("session {name}: ended, refused: "))
+    });
+    // Who is turned away before there is a WebSocket reads it too.
+    let mut raw = Raw::to(serving.address);
+    raw.send(upgrade("/enter?token=secret", ""));
+    let told = String::from_utf8(raw.rest()).unwrap();
+    let name = told.rsplit_once("session ").unwrap_or_else(|| panic!("no name: {told}")).1.trim_end();
+    eventually("the line of the session", || {
+        serving
+            .log()
+            .contains(&format!("session {name}: turned away with 400, from 127.0.0.1: A token must not"))
+    });
+    assert!(!serving.log().contains("secret"));
 }
 
 #[test]
@@ -123,15 +236,26 @@ fn a_renamed_file_is_begun_anew_at_a_signal() {
     let directory = Directory::new();
     let (audit, old) = (directory.file("audit"), directory.file("old"));
     let serving = Serving::start(&["--engine", &engine.url, "--allow-container", "*", "--audit", &audit]);
-    let visit = || Client::enter(serving.address, hello(&["cat"])).opened().type_in(BYE);
-    visit();
-    await_records(&audit, 2);
+    let visit = || {
+        let (mut client, session) = Client::enter(serving.address, hello(&["cat"])).opened_as();
+        client.type_in(BYE);
+        client.end();
+        session
+    };
+    let mut sessions = vec![visit()];
+    await_records(&audit, 3);
     fs::rename(&audit, &old).unwrap();
     serving.signal(libc::SIGHUP);
     eventually("a file anew", || {
-        visit();
+        sessions.push(visit());
         records(&audit).len() >= 2
     });
+    let written = || -> Vec<Value> { [records(&old), records(&audit)].concat() };
+    eventually("all of them", || written().len() == 1 + 2 * sessions.len());
+    for (pair, session) in written()[1..].chunks(2).zip(&sessions) {
+        assert_eq!((&pair[0]["event"], &pair[1]["event"]), (&"opened".into(), &"ended".into()));
+        assert!(pair.iter().all(|record| record["session"] == *session), "none is lost, none is torn");
+    }
 }
 
 #[test]
@@ -143,31 +267,75 @@ fn where_records_are_required_nobody_is_in_without() {
     let arguments =
         ["--engine", &engine.url, "--allow-container", "*", "--audit", &audit, "--audit-required"];
     let serving = Serving::start(&arguments);
-    // The first one finds out; whoever comes then is told so.
-    let first = Client::enter(serving.address, hello(&["cat"])).opened();
+    // That it starts could not be written: nobody has to find out.
+    eventually("the log's word", || serving.log().contains("until they can be, nobody new is let in"));
     let refused = await_some("a refusal", || {
-        let mut raw = crate::raw::Raw::to(serving.address);
-        raw.send(crate::raw::upgrade("/enter", ""));
+        let mut raw = Raw::to(serving.address);
+        raw.send(upgrade("/enter", ""));
         let head = raw.http_head();
         head.contains(" 503 ").then_some(head)
     });
     assert!(refused.contains("Retry-After"), "{refused}");
-    eventually("the log's word", || serving.log().contains("until they can be, nobody new is let in"));
     fs::remove_file(&audit).unwrap();
     eventually("records to be written", || {
         serving.log().contains("audit records are written again; 0 were lost")
     });
-    drop(first);
     let mut client = Client::enter(serving.address, hello(&["cat"])).opened();
     client.type_in(BYE);
     client.end();
-    let written = await_records(&audit, 4);
-    assert_eq!(written[0]["event"], "opened", "what had waited was not lost");
+    let written = await_records(&audit, 3);
+    assert_eq!(written[0]["event"], "started", "what had waited was not lost");
+}
+
+#[test]
+fn where_records_are_not_required_sessions_go_on_and_what_is_lost_is_counted() {
+    let engine = Fake::unix(usual);
+    let directory = Directory::new();
+    let audit = directory.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&audit).status().unwrap().success());
+    let serving = Serving::start(&[
+        "--engine",
+        &engine.url,
+        "--allow-container",
+        "*",
+        "--audit",
+        &audit,
+        "--admin-listen",
+        "0",
+    ]);
+    let admin: SocketAddr = await_some("the operators' address", || {
+        serving.log().split_once("operators are answered at ")?.1.lines().next()?.parse().ok()
+    });
+    // A pipe that nobody reads holds no loop: whoever comes is served at once, many of them.
+    let echo = |address| {
+        let mut client = Client::enter(address, hello(&["cat"])).opened();
+        client.type_in("x");
+        client.until("x");
+    };
+    (0..20).for_each(|_| echo(serving.address));
+    let metric = |name: &str| -> u64 {
+        let mut raw = Raw::to(admin);
+        raw.send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let text = String::from_utf8(raw.rest()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+    };
+    assert_eq!((metric("entry_audit_failing"), metric("entry_ready")), (1, 1));
+    assert!(metric("entry_audit_waiting") >= 21, "the start, and who came");
+    // Somebody reads at last: everything that waited is there.
+    let mut lines = BufReader::new(fs::File::open(&audit).unwrap()).lines();
+    let next: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next["event"], "started");
+    for _ in 0..20 {
+        lines.next().unwrap().unwrap();
+    }
+    eventually("the recovery", || metric("entry_audit_failing") == 0);
+    assert!(metric("entry_audit_records_total{result=\"written\"}") >= 21);
+    assert_eq!(metric("entry_audit_records_total{result=\"lost\"}"), 0);
 }
 
 #[test]
 fn records_may_go_to_standard_output() {
-    let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--demo", "--audit", "-"]);
+    let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--demo", "--audit", "stdout"]);
     command.stdout(Stdio::piped());
     let directory = Directory::new();
     let mut child = command.envs(directory.environment()).spawn().unwrap();
@@ -178,11 +346,34 @@ fn records_may_go_to_standard_output() {
         .unwrap();
     assert_eq!(Client::enter(address, hello(&["sh", "-c", "exit 3"])).end().exit_status, 3);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let opened: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    let ended: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!((&opened["event"], &ended["status"]), (&"opened".into(), &3.into()));
+    let mut record = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let [started, opened, ended] = [record(), record(), record()];
+    assert_eq!((&started["event"], &opened["event"]), (&"started".into(), &"opened".into()));
+    assert_eq!((&ended["event"], &ended["status"]), (&"ended".into(), &3.into()));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn records_may_go_to_syslog() {
+    let directory = Directory::new();
+    let path = directory.file("log");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let engine = Fake::unix(usual);
+    let to = format!("syslog={path}");
+    let serving = Serving::start(&["--engine", &engine.url, "--audit", &to]);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut next = || {
+        let count = socket.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        let (head, record) = text.split_once(": ").unwrap();
+        assert_eq!(head, format!("<86>entry[{}]", serving.pid()));
+        serde_json::from_str::<Value>(record).unwrap()
+    };
+    assert_eq!(next()["event"], "started");
+    assert_eq!(Client::enter(serving.address, hello(&["id"])).end().outcome, 15);
+    assert_eq!(next()["event"], "refused");
 }
 
 #[test]

@@ -294,6 +294,7 @@ impl Visit {
                 Effect::CloseClient => self.client_closed = true,
                 Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
                 Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
+                Effect::Tell(Event::TurnedAway { .. }) => {}
                 Effect::Tell(Event::Ended { outcome, .. }) => self.outcomes.push(outcome),
                 Effect::Guard(post, after) => {
                     assert_eq!(post.container.to_string(), CONTAINER);

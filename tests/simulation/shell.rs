@@ -517,7 +517,10 @@ impl Shell {
                     Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
                     Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
                     Event::Unguarded { .. } => panic!("a guard"),
-                    Event::Ended { .. } | Event::Asked(_) | Event::BadProxyHeader(_) => {}
+                    Event::Ended { .. }
+                    | Event::Asked(_)
+                    | Event::TurnedAway { .. }
+                    | Event::BadProxyHeader(_) => {}
                 }
             }
         }
