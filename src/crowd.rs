@@ -121,6 +121,8 @@ pub struct Crowd {
     draining: AtomicBool,
     /// Nobody is let in for now.
     closed: AtomicBool,
+    /// What is to be recorded cannot be written.
+    unrecordable: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
     users: Mutex<HashMap<Box<str>, u32>>,
     refusals: Refusals,
@@ -155,6 +157,16 @@ impl Crowd {
     /// Nobody new is let in any more.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Recordings can be written, as far as that is known.
+    pub fn can_record(&self) -> bool {
+        !self.unrecordable.load(Ordering::Relaxed)
+    }
+
+    /// Whether recordings can be written.
+    pub fn note_recording(&self, works: bool) {
+        self.unrecordable.store(!works, Ordering::Relaxed);
     }
 
     /// Who was not let in.

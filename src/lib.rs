@@ -14,8 +14,8 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`),
-//! [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`audit`] (who was where, line by line), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
+//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`), [`recording`], [`play`] (`entry play`),
+//! [`audit`] (who was where, line by line), [`writer`] (threads that write), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
 //! code).
 
 pub mod access;
@@ -32,6 +32,8 @@ pub mod locate;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod play;
+pub mod recording;
 pub mod serve;
 pub mod service;
 pub mod session;

@@ -14,6 +14,7 @@ Usage:
   entry check [OPTIONS]                                     tries out what the gateway would go by
   entry token new --user NAME [OPTIONS]                     a token for --access tokens=FILE
   entry top [OPTIONS]                                       who is in, live
+  entry play [OPTIONS] FILE                                 shows a recording
   entry demo [-- COMMAND…]                                  try it on this machine, without Docker
 
 entry SUBCOMMAND --help tells more.
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Some("demo") => entry::demo::command::main(arguments).into(),
         Some("check") => entry::check::main(arguments).into(),
         Some("serve") => entry::serve::main(arguments).into(),
+        Some("play") => entry::play::main(arguments).into(),
         Some("top") => entry::top::main(arguments).into(),
         Some("token") => entry::token::main(arguments).into(),
         Some("help" | "--help" | "-h") => {

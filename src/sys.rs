@@ -390,6 +390,15 @@ pub fn wait_for_end(child: i32) -> io::Result<i32> {
     }
 }
 
+/// Takes a file for this one opening of it (flock), until that is closed, also by the process's end.
+///
+/// # Errors
+/// Somebody has it, or it cannot be locked where it is.
+pub fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
 /// The user this process acts as.
 pub fn effective_user() -> u32 {
     // SAFETY: no pointers, cannot fail.

@@ -12,6 +12,8 @@ pub const PATTERNS_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
     patterns: Vec<(Right, Pattern)>,
+    /// Where sessions must be recorded.
+    recorded: Vec<Pattern>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +39,27 @@ impl Grants {
     /// # Errors
     /// What a pattern looks like. The text itself is not repeated: it may be a token in the wrong place.
     pub fn add(&mut self, right: Right, text: &str) -> Result<(), &'static str> {
-        if self.patterns.len() >= PATTERNS_MAX {
+        let pattern = self.pattern(text)?;
+        self.patterns.push((right, pattern));
+        Ok(())
+    }
+
+    /// One pattern more of targets where sessions must be recorded.
+    ///
+    /// # Errors
+    /// As of [`Grants::add`].
+    pub fn add_recorded(&mut self, text: &str) -> Result<(), &'static str> {
+        let pattern = self.pattern(text)?;
+        self.recorded.push(pattern);
+        Ok(())
+    }
+
+    fn pattern(&self, text: &str) -> Result<Pattern, &'static str> {
+        if self.patterns.len() + self.recorded.len() >= PATTERNS_MAX {
             return Err("at most 256 patterns");
         }
         let parts: Vec<&str> = text.split('/').collect();
-        let pattern = match (text.strip_prefix("container:"), &parts[..]) {
+        Ok(match (text.strip_prefix("container:"), &parts[..]) {
             (Some(name), _) if !name.is_empty() => Pattern::Container(name.to_owned()),
             (None, [app, proc]) if !app.is_empty() && !proc.is_empty() => {
                 Pattern::Proc { app: (*app).to_owned(), proc: (*proc).to_owned(), instance: "*".to_owned() }
@@ -56,9 +74,26 @@ impl Grants {
                     "a pattern is APP/PROC, APP/PROC/INSTANCE or container:NAME; * stands for anything",
                 );
             }
-        };
-        self.patterns.push((right, pattern));
-        Ok(())
+        })
+    }
+
+    /// Whether a session in `target` must be recorded. Where it is not known yet which instance or which container that
+    /// is, it must be as soon as one of them might be meant.
+    pub fn must_record(&self, target: &Target) -> bool {
+        self.recorded.iter().any(|pattern| match (pattern, target) {
+            (
+                Pattern::Proc { app: apps, proc: procs, instance: instances },
+                Target::App { app, proc, instance },
+            ) => {
+                matches(apps, app)
+                    && matches(procs, proc)
+                    && (instance.is_empty() || matches(instances, instance))
+            }
+            (Pattern::Container(_), Target::Container(_)) => true,
+            (Pattern::Proc { .. }, Target::Container(_)) | (Pattern::Container(_), Target::App { .. }) => {
+                false
+            }
+        })
     }
 
     /// What these grants say to using `right` on `target`.
@@ -155,6 +190,27 @@ mod tests {
         let target = Target::Container("c0ffee".to_owned());
         assert_eq!(grants.permission(Right::Exec, &target), Permission::IfNamed(names));
         assert_eq!(grants.permission(Right::Enter, &target), Permission::None);
+    }
+
+    #[test]
+    fn what_must_be_recorded_is_recorded_in_any_case() {
+        let container = |name: &str| Target::Container(name.to_owned());
+        let table = [
+            ("shop/*", app("shop", "web", ""), true),
+            ("shop/web/1", app("shop", "web", ""), true),
+            ("shop/web/1", app("shop", "web", "1"), true),
+            ("shop/web/1", app("shop", "web", "2"), false),
+            ("shop/web", app("blog", "web", ""), false),
+            ("shop/web", container("shop-web"), false),
+            ("container:db", container("c0ffee"), true),
+            ("container:*", app("shop", "web", ""), false),
+        ];
+        for (pattern, target, must) in table {
+            let mut grants = Grants::default();
+            grants.add_recorded(pattern).unwrap();
+            assert_eq!(grants.must_record(&target), must, "{pattern} {target:?}");
+            assert_eq!(grants.permission(Right::Enter, &target), Permission::None, "it is no right");
+        }
     }
 
     #[test]

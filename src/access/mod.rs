@@ -191,6 +191,8 @@ pub struct Grant {
     pub run_as: Option<String>,
     /// The working directory, whatever was asked for.
     pub workdir: Option<String>,
+    /// Whether the session must be recorded, or must not be; none where that is the gateway's to say.
+    pub record: Option<bool>,
 }
 
 impl Grant {
@@ -205,6 +207,7 @@ impl Grant {
             engine: None,
             run_as: None,
             workdir: None,
+            record: None,
         }
     }
 
@@ -215,6 +218,7 @@ impl Grant {
             Permission::IfNamed(names) => self.names = Some(names),
             Permission::None => return Verdict::Refused(not_granted(question)),
         }
+        self.record = grants.must_record(&question.target).then_some(true);
         Verdict::Allowed(Box::new(self))
     }
 }

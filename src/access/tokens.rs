@@ -8,6 +8,7 @@
 //! enter = ["shop/*"]                  # a shell
 //! attach = ["*/*"]                    # what the container says
 //! exec = ["shop/web", "container:db"] # one command
+//! record = ["shop/db"]                # where sessions must be recorded
 //! ```
 //! A plain SHA-256 is right here: a slow hash protects what people choose, which can be guessed; these tokens are 256
 //! random bits, which cannot, and a slow hash would only let strangers burn the processor.
@@ -203,17 +204,20 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     return Err(lines.error(at, text));
                 }
             }
-            ("enter" | "attach" | "exec", DeValue::Array(patterns)) => {
-                let right = Right::named(name).unwrap_or(Right::Enter);
+            ("enter" | "attach" | "exec" | "record", DeValue::Array(patterns)) => {
                 for pattern in patterns {
                     let at = pattern.span().start;
                     let DeValue::String(text) = pattern.get_ref() else {
                         return Err(lines.error(at, "a pattern is a text in quotes"));
                     };
-                    grants.add(right, text).map_err(|mistake| lines.error(at, mistake))?;
+                    let added = match Right::named(name) {
+                        Some(right) => grants.add(right, text),
+                        None => grants.add_recorded(text),
+                    };
+                    added.map_err(|mistake| lines.error(at, mistake))?;
                 }
             }
-            ("enter" | "attach" | "exec", _) => {
+            ("enter" | "attach" | "exec" | "record", _) => {
                 return Err(lines.error(at, "write a list of patterns, like [\"shop/*\"]"));
             }
             ("user" | "sha256", _) => return Err(lines.error(at, "write a text in quotes")),
@@ -221,7 +225,8 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                 return Err(lines.error(at, "expires takes a time without quotes, like 2027-03-01T00:00:00Z"));
             }
             _ => {
-                let text = "a token has user, sha256, expires, enter, attach and exec, and nothing else";
+                let text =
+                    "a token has user, sha256, expires, enter, attach, exec and record, and nothing else";
                 return Err(lines.error(key.span().start, text));
             }
         }
@@ -294,7 +299,7 @@ mod tests {
     fn file() -> String {
         format!(
             "# people\n[[token]]\nuser = \"ada\"\nsha256 = \"{}\"\nexpires = 2027-03-01T02:00:00+02:00\n\
-             enter = [\"shop/*\"]\nexec = [\"container:db\"]\n\n[[token]]\nuser = \"bob\"\nsha256 = \"{}\"\n",
+             enter = [\"shop/*\"]\nexec = [\"container:db\"]\nrecord = [\"*/web\"]\n\n[[token]]\nuser = \"bob\"\nsha256 = \"{}\"\n",
             hex(&hash(ADA)),
             "00".repeat(32)
         )
@@ -313,6 +318,7 @@ mod tests {
         match tokens.verdict(&asks(ADA, Right::Enter), 5) {
             Some(Verdict::Allowed(grant)) => {
                 assert_eq!((grant.user.as_str(), grant.expires), ("ada", Some(MARCH_2027)));
+                assert_eq!(grant.record, Some(true), "it is shop/web that is asked for");
             }
             other => panic!("{other:?}"),
         }

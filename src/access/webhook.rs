@@ -57,9 +57,8 @@ struct AnswerText {
     /// Only these: each is a list of arguments, in which `*` stands for anything; `[]` is a shell.
     commands: Option<Vec<Vec<String>>>,
     limits: Option<Limits>,
-    /// The session must be recorded.
-    #[serde(default)]
-    record: bool,
+    /// The session must be recorded, or must not be.
+    record: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -124,10 +123,6 @@ impl Webhook {
         {
             return Move::unavailable("Its answer cannot be read.");
         }
-        if answer.record {
-            let text = "This session would have to be recorded, which this gateway does not do.";
-            return Move::Decided(Verdict::Refused(text.to_owned()));
-        }
         if let Some(commands) = &answer.commands
             && !commands.iter().any(|command| permits(command, &question.command))
         {
@@ -146,6 +141,7 @@ impl Webhook {
             engine: answer.engine,
             run_as: answer.run_as,
             workdir: answer.workdir,
+            record: answer.record,
             ..Grant::new(&answer.user)
         })))
     }
@@ -228,10 +224,15 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        for record in [None, Some(true), Some(false)] {
+            match answered(&question(), &json!({"allow": true, "user": "ada", "record": record})) {
+                Verdict::Allowed(grant) => assert_eq!(grant.record, record),
+                other => panic!("{other:?}"),
+            }
+        }
         let table = [
             (json!({"allow": false}), "The access service says no."),
             (json!({"allow": false, "reason": "Ask\n\u{1b}[31m Bob."}), "Ask  [31m Bob."),
-            (json!({"allow": true, "user": "ada", "record": true}), "recorded"),
             (json!({"allow": true, "user": "ada", "commands": [["ls"]]}), "no shell"),
         ];
         for (body, words) in table {

@@ -5,6 +5,7 @@ use super::process;
 use crate::audit::{self, Audit};
 use crate::gateway::Insight;
 use crate::metrics::{Exposition, Histogram, Kind, Seconds};
+use crate::recording::{self, Recorder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use Kind::{Counter, Gauge};
@@ -20,6 +21,7 @@ pub(super) fn told(insight: &Insight) -> String {
     tell_loops(&mut told, insight);
     tell_engines(&mut told, insight);
     tell_audit(&mut told, insight);
+    tell_recordings(&mut told, insight);
     process::tell(&mut told, insight.started);
     told.family("entry_build_info", Gauge, "Always 1; the label says which build this is.")
         .is(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -113,6 +115,21 @@ fn tell_loops(told: &mut Exposition, insight: &Insight) {
         "How long the longest turn that goes on has taken so far.",
     )
     .is(&[], Seconds(u64::try_from(longest).unwrap_or(u64::MAX)));
+}
+
+/// Nothing where nothing is recorded.
+fn tell_recordings(told: &mut Exposition, insight: &Insight) {
+    let none = recording::Figures::default();
+    let figures = insight.recorder.as_ref().map_or(&none, Recorder::figures);
+    told.family("entry_recordings", Gauge, "Sessions that are being recorded.").is(&[], of(&figures.active));
+    told.family("entry_recorded_bytes_total", Counter, "Bytes that were written into recordings.")
+        .is(&[], of(&figures.written_bytes));
+    told.family(
+        "entry_recordings_lost_bytes_total",
+        Counter,
+        "Bytes that should have been recorded, and could not be.",
+    )
+    .is(&[], of(&figures.lost_bytes));
 }
 
 fn tell_engines(told: &mut Exposition, insight: &Insight) {

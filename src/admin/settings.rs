@@ -22,6 +22,7 @@ pub(super) fn told(config: &Config) -> String {
         lasts_seconds_max,
         drain_seconds,
         reap_helper,
+        record,
     } = settings;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = limits;
     let path = |path: &Path| Value::from(path.display().to_string());
@@ -65,6 +66,12 @@ pub(super) fn told(config: &Config) -> String {
         "drain-timeout": drain_seconds,
         "reap": reap,
         "reap-helper": reap_helper,
+        "record": record.as_ref().map(|record| path(&record.directory)),
+        "record-format": record.as_ref().map(|record| format!("v{}", record.format.number())),
+        "record-input": record.as_ref().is_some_and(|record| record.input),
+        "record-untold": record.as_ref().is_some_and(|record| !record.told),
+        "record-max-size": record.as_ref().and_then(|record| record.total_mib_max),
+        "record-max-age": record.as_ref().and_then(|record| record.age_days_max),
         "guard": if *guard { "on" } else { "off" },
         "max-sessions": sessions,
         "max-sessions-per-address": per_address,

@@ -2,6 +2,7 @@
 //! and what does not go together.
 
 use super::front::Access;
+use super::recording::Wanted;
 use super::sources::Surroundings;
 use super::{
     Config, ContainerRule, Front, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     pub(super) key: Option<PathBuf>,
     pub(super) limits: WantedLimits,
     pub(super) watch: Watch,
+    pub(super) record: Wanted,
 }
 
 /// An engine, or the engines of nodes.
@@ -162,6 +164,7 @@ impl Draft {
             return Err("--reap-helper has nothing to do with --reap off: leave one of them away".to_owned());
         }
         settings.reap_helper = self.reap_helper;
+        settings.record = self.record.finish()?;
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;

@@ -6,6 +6,7 @@
 //! | [`options`] | the table of options: flags, environment and file, and the help |
 //! | `draft` | what they say → a valid configuration |
 //! | `front` | what of it is about who may enter, and how clients come in |
+//! | `recording` | what of it is about recordings |
 //! | `sources` | where a value stands, which of several counts, what is wrong with it |
 //!
 //! Knows no socket: whether an address can be used shows when it is used.
@@ -13,9 +14,11 @@
 mod draft;
 mod front;
 pub mod options;
+mod recording;
 mod sources;
 
 pub use options::{Wish, help, odd_variables, parse};
+pub use recording::Record;
 pub use sources::Surroundings;
 
 use crate::access::Spec;
@@ -202,6 +205,23 @@ pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 pub const CROWD_SESSIONS_MIN: usize = 512;
 /// So much of a loop's empty buffers is worth a call to give it back to the kernel.
 pub const FREED_BYTES_MIN: usize = 128 * 1024;
+/// What may wait for being written into recordings, over all sessions; what comes beyond it is lost and counted.
+pub const RECORDED_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// And of one session.
+pub const RECORDED_WAITING_BYTES_PER_SESSION_MAX: usize = 1024 * 1024;
+/// How often what was recorded goes into its file.
+pub const RECORDED_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// So much of one recording goes into its file at once.
+pub const RECORDED_FLUSH_BYTES: usize = 64 * 1024;
+/// How often old recordings are looked for, and whether writing is possible again.
+pub const RECORDED_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// A recording that gets bigger goes on in the next file; where there is a limit for all, an eighth of that may be less.
+pub const RECORDED_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long the end of the gateway waits for the last recordings.
+pub const RECORDED_END_TIME_LIMIT: Duration = Duration::from_secs(5);
+/// What is typed in one line, where that is recorded; longer ones are not.
+pub const RECORDED_LINE_BYTES_MAX: usize = 4 * 1024;
+
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
@@ -372,6 +392,8 @@ pub struct Settings {
     pub guard: bool,
     /// An image with a `sh`, for the containers that have none: what sessions leave there is ended from beside.
     pub reap_helper: Option<String>,
+    /// How sessions are written down; none where they are not.
+    pub record: Option<Record>,
 }
 
 impl Settings {
@@ -397,6 +419,7 @@ impl Default for Settings {
             reap: ReapMode::default(),
             guard: true,
             reap_helper: None,
+            record: None,
         }
     }
 }

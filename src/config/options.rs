@@ -6,7 +6,7 @@ use super::draft::{
     on_or_off, path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, front};
+use super::{Config, front, recording};
 use crate::writer::Destination;
 use std::ffi::OsString;
 
@@ -331,6 +331,51 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "record",
+        One("DIR"),
+        "write down what people are shown in shells and by commands, as asciicasts in DIR; access\n\
+         may ask for that, or forbid it; entry play shows them  [nothing is recorded]",
+        |draft, text| {
+            draft.record.directory = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "record-format",
+        One("v2|v3"),
+        "which asciicast; only v3 has exit statuses as events  [v2]",
+        |draft, text| {
+            draft.record.format = Some(recording::format(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "record-input",
+        Nothing,
+        "record what is typed too, lines that the terminal has shown and no others",
+        |draft, _| {
+            draft.record.input = true;
+            Ok(())
+        },
+    ),
+    row("record-untold", Nothing, "do not tell people in the terminal that they are recorded", |draft, _| {
+        draft.record.untold = true;
+        Ok(())
+    }),
+    row(
+        "record-max-size",
+        One("MIB"),
+        "what all recordings in DIR may take; the oldest go  [no limit]",
+        |draft, text| {
+            draft.record.total_mib_max = Some(number(text, 16, 1 << 30)?);
+            Ok(())
+        },
+    ),
+    row("record-max-age", One("DAYS"), "how old recordings in DIR may become  [no limit]", |draft, text| {
+        draft.record.age_days_max = Some(number(text, 1, 36_500)?);
+        Ok(())
+    }),
     row(
         "admin-listen",
         One("[ADDR:]PORT"),

@@ -1,10 +1,11 @@
 //! What a client asked for, and how much has been said since: kept until its session is open, and where somebody may
 //! ask, for as long as it lasts. Packed, since an idle session counts every byte; where nobody may ask, it is a pointer to nothing.
 
+use super::observer::{Observer, Seen, Wanted};
 use crate::access::Right;
 use crate::access::tokens::TokenId;
 use crate::locate::Target;
-use crate::session::Wish;
+use crate::session::{Millis, Wish};
 
 /// What of a target and a command is kept, in bytes; what is longer is cut.
 pub(super) const DOSSIER_BYTES_MAX: usize = 4 * 1024;
@@ -18,6 +19,11 @@ pub(super) struct Dossier {
     pub(super) output_bytes: u64,
     /// What was asked for, packed: a right, the token's name, then texts, each behind its length.
     asked: Box<[u8]>,
+    /// Who looks on.
+    #[allow(clippy::box_collection, reason = "rare, and an idle session counts every byte")]
+    observers: Option<Box<Vec<Box<dyn Observer>>>>,
+    /// The loop knows that an observer is behind.
+    pub(super) is_held_back: bool,
 }
 
 /// The same, unpacked.
@@ -64,7 +70,46 @@ impl Dossier {
             }
         }
         bytes[0] = flags;
-        Dossier { input_bytes: 0, output_bytes: 0, asked: bytes.into_boxed_slice() }
+        Dossier {
+            input_bytes: 0,
+            output_bytes: 0,
+            asked: bytes.into_boxed_slice(),
+            observers: None,
+            is_held_back: false,
+        }
+    }
+
+    /// Somebody looks on from now on.
+    pub(super) fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.observers.get_or_insert_default().push(observer);
+    }
+
+    /// Somebody looks on.
+    pub(super) fn is_observed(&self) -> bool {
+        self.observers.is_some()
+    }
+
+    /// Shows it to all who look on; why the session is to end, where one of them wants that.
+    pub(super) fn show(&mut self, at: Millis, seen: Seen<'_>) -> Option<&'static str> {
+        let observers = self.observers.as_deref_mut()?;
+        let mut end = None;
+        observers.retain_mut(|observer| match observer.see(at, seen) {
+            Wanted::More => true,
+            Wanted::Nothing => false,
+            Wanted::TheEnd(why) => {
+                end = Some(why);
+                false
+            }
+        });
+        if observers.is_empty() {
+            self.observers = None;
+        }
+        end
+    }
+
+    /// Somebody looks on who is to see everything, and must see first what has been shown.
+    pub(super) fn is_behind(&self) -> bool {
+        self.observers.as_ref().is_some_and(|all| all.iter().any(|observer| observer.is_behind()))
     }
 
     pub(super) fn open(&self) -> Asked {

@@ -13,6 +13,8 @@ use std::io;
 pub(super) enum Task {
     Effect(Key, Effect),
     ClientBroken(Key),
+    /// Somebody who looks on wants that, and says why.
+    End(Key, &'static str),
 }
 
 impl Gateway {
@@ -23,6 +25,7 @@ impl Gateway {
                 match task {
                     Task::Effect(key, effect) => self.perform(key, effect),
                     Task::ClientBroken(key) => self.step(key, Input::ClientClosed),
+                    Task::End(key, why) => self.step(key, Input::EndedByOperator(why.to_owned())),
                 }
             }
             self.peers.dispatch(self.poll.registry(), &mut self.pool, self.now);

@@ -65,6 +65,12 @@ impl Entry {
     pub(super) fn reads_engine(&self) -> bool {
         self.engine.as_ref().is_some_and(|leg| leg.readable && !leg.connecting)
             && self.session.wants_engine(self.client_backlog())
+            && !self.is_held_back()
+    }
+
+    /// Somebody looks on who must see first what has been shown.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.dossier.as_ref().is_some_and(|dossier| dossier.is_behind())
     }
 
     pub(super) fn gives_client(&self) -> bool {

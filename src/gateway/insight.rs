@@ -5,6 +5,7 @@ use super::{Counters, Pulse};
 use crate::audit::Audit;
 use crate::config;
 use crate::crowd::Crowd;
+use crate::recording::Recorder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +23,8 @@ pub struct Insight {
     pub desk: Desk,
     /// The way to the audit records, where there are some.
     pub audit: Option<Audit>,
+    /// The way to the recordings, where there are some.
+    pub recorder: Option<Recorder>,
     /// When it was started.
     pub started: SystemTime,
     pub(super) began: Instant,

@@ -15,6 +15,7 @@ mod entry;
 mod guards;
 mod insight;
 mod listener;
+mod observer;
 mod orders;
 mod peers;
 pub mod probe;
@@ -30,6 +31,7 @@ mod upstream;
 pub use counters::{Counters, Pulse};
 pub use dossier::Asked;
 pub use insight::Insight;
+pub use observer::{Observer, Seen, Wanted};
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
@@ -38,6 +40,7 @@ use crate::config::{self, Settings};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
 use crate::metrics::add_alone;
+use crate::recording::Recorder;
 use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
 use buffers::Pool;
@@ -47,7 +50,7 @@ use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
 use listener::Listener;
-use mio::{Events, Poll};
+use mio::{Events, Poll, Waker};
 use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
@@ -91,6 +94,10 @@ struct Gateway {
     /// Somebody may ask who is there.
     is_watched: bool,
     audit: Option<Audit>,
+    /// Where sessions are recorded, with what wakes this loop.
+    recorder: Option<(Recorder, Arc<Waker>)>,
+    /// Sessions whose engines are not read until what they have said is recorded.
+    held_back: Vec<Key>,
     orders: Receiver<Order>,
     /// The waker has called since orders were last looked for.
     called: bool,
@@ -208,6 +215,7 @@ impl Gateway {
         }
         if self.called {
             self.take_orders();
+            self.go_on();
         }
         if !self.listings.is_empty() {
             self.list_some();
@@ -337,10 +345,13 @@ impl Gateway {
     fn requeue(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.queued
-            && entry.has_work()
         {
-            entry.queued = true;
-            self.ready.push(key);
+            if entry.has_work() {
+                entry.queued = true;
+                self.ready.push(key);
+            } else if entry.is_held_back() {
+                self.hold_back(key);
+            }
         }
     }
 
@@ -352,6 +363,8 @@ impl Gateway {
             [&mut entry.client, &mut entry.engine].into_iter().flatten().for_each(Leg::mind_resting_peer);
         }
         let (client_backlog, engine_backlog) = (entry.client_backlog(), entry.engine_backlog());
+        let is_observed = entry.dossier.as_ref().is_some_and(|dossier| dossier.is_observed());
+        (to_client.keeps_content, to_engine.keeps_content) = (is_observed, is_observed);
         let mut cx = Context {
             now: self.now,
             crowd: &self.crowd,
@@ -398,6 +411,10 @@ impl Gateway {
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;
             dossier.output_bytes += output as u64;
+            if is_observed && let Some(why) = observer::show(dossier, self.now, to_engine, to_client, effects)
+            {
+                self.tasks.push_back(Task::End(key, why));
+            }
         }
         self.pulse.moved(input, output);
         if !to_client.is_empty() {

@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
+use crate::recording::Recorder;
 use crate::sys;
 use mio::{Poll, Waker};
 use std::collections::VecDeque;
@@ -49,14 +50,16 @@ fn guards_max(config: &Config, descriptors: usize) -> usize {
 /// The limits do not go together.
 fn limits(config: &Config, descriptors: usize) -> io::Result<Limits> {
     let own = config::DESCRIPTORS_RESERVED + config.workers * config::DESCRIPTORS_PER_LOOP;
-    let bearable = (descriptors.saturating_sub(own) - guards_max(config, descriptors)) / 2;
+    // The client's, the engine's, and that of its recording.
+    let each = if config.settings.record.is_some() { 3 } else { 2 };
+    let bearable = (descriptors.saturating_sub(own) - guards_max(config, descriptors)) / each;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = config.limits;
     let wanted = sessions.map_or(bearable, |sessions| sessions as usize);
     if wanted > bearable {
         log::warn!(
             "--max-sessions {wanted} needs {} descriptors, and this process may have {descriptors}; raise that limit \
              (ulimit -n, LimitNOFILE=)",
-            2 * wanted + own
+            each * wanted + own
         );
     }
     let sessions = wanted.min(bearable);
@@ -104,6 +107,8 @@ impl Server {
         let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
+        let recorder =
+            settings.record.as_ref().map(|record| Recorder::start(record, crowd.clone())).transpose()?;
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
         let audit = match &config.watch.audit {
             Some(to) => Some(Audit::start(
@@ -126,7 +131,7 @@ impl Server {
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             wakers.push(waker.clone());
             let (orders, ordered) = channel();
-            lines.push(Line { orders, waker });
+            lines.push(Line { orders, waker: waker.clone() });
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
             let listener = Listener::new(poll.registry(), socket, LISTENER, crowd.clone())?;
@@ -144,8 +149,10 @@ impl Server {
                 wall: wall_clock(),
                 counters: counters.clone(),
                 pulse,
-                is_watched: config.watch.is_on(),
                 audit: audit.clone(),
+                is_watched: config.watch.is_on() || recorder.is_some(),
+                recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
+                held_back: Vec::new(),
                 orders: ordered,
                 called: false,
                 listings: Vec::new(),
@@ -180,6 +187,7 @@ impl Server {
             pulses,
             desk: Desk::new(boot, lines),
             audit,
+            recorder,
             started: SystemTime::now(),
             began,
             stopping,
@@ -302,6 +310,9 @@ impl Server {
         for one in self.loops.drain(..) {
             let ended = one.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
             result = result.and(ended);
+        }
+        if let Some(recorder) = &self.insight.recorder {
+            recorder.flush();
         }
         if let Some(audit) = &self.insight.audit {
             audit.finish();

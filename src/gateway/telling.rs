@@ -10,7 +10,8 @@ use crate::audit::Record;
 use crate::crowd::Full;
 use crate::engine::EngineId;
 use crate::outcome::Outcome;
-use crate::session::{Event as Told, Reap, SessionId, Whereabouts};
+use crate::recording::About;
+use crate::session::{Event as Told, Reap, Recorded, SessionId, Whereabouts};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -21,7 +22,7 @@ impl Gateway {
         match told {
             // Until it is open, at least: who is refused is told with what he asked for.
             Told::Asked(wish) => entry.dossier = Some(Box::new(Dossier::new(wish))),
-            Told::Opened { container, engine, stages } => {
+            Told::Opened { container, engine, stages, window: _ } => {
                 if !self.is_watched {
                     entry.dossier = None;
                 }
@@ -40,14 +41,28 @@ impl Gateway {
                 );
                 self.record_opening(key, container, *engine);
             }
-            Told::Admitted { user, address } => {
+            Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
+                if let (Some((recorder, waker)), Some(dossier), Recorded::Wanted | Recorded::Must) =
+                    (&self.recorder, &mut entry.dossier, recorded)
+                {
+                    let asked = dossier.open();
+                    let about = About {
+                        session: id,
+                        title: format!("{user} in {}", asked.target),
+                        command: (!asked.command.is_empty()).then(|| asked.command.join(" ")),
+                        must: *recorded == Recorded::Must,
+                    };
+                    dossier.observe(recorder.tape(about, waker.clone()));
+                }
                 log::info!(session:% = id, user, address:%; "{user} from {address} is let in");
             }
             Told::TurnedAway { status, why, address } => {
                 log::info!(session:% = id, status, address:%; "turned away with {status}, from {address}: {why}");
                 self.record_turning_away(id, *status, why, *address);
             }
+            // Whoever looks on has seen it.
+            Told::Resized(_) => {}
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!(session:% = id; "closed, {why}");

@@ -4,7 +4,7 @@ use super::{Millis, Post, Stages, Whereabouts, Wish};
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::Settings;
 use crate::crowd::{Crowd, Place};
-use crate::engine::{EngineId, Engines};
+use crate::engine::{EngineId, Engines, WindowSize};
 use crate::outcome::Outcome;
 use crate::service::Peer;
 use core::net::IpAddr;
@@ -35,6 +35,10 @@ pub struct Lane {
     pub bytes: Vec<u8>,
     /// How much of all this the process has said, or is to read: without frames and messages around it.
     pub content_bytes: usize,
+    /// Somebody looks on: a copy of that is kept.
+    pub keeps_content: bool,
+    /// The copy.
+    pub content: Vec<u8>,
 }
 
 impl Lane {
@@ -50,6 +54,14 @@ impl Lane {
         match self.ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.ranges.push(range),
+        }
+    }
+
+    /// So much of what goes out is what the process has said, or is to read.
+    pub(super) fn note_content(&mut self, content: &[u8]) {
+        self.content_bytes += content.len();
+        if self.keeps_content {
+            self.content.extend_from_slice(content);
         }
     }
 
@@ -70,6 +82,7 @@ impl Lane {
         self.ranges.clear();
         self.bytes.clear();
         self.content_bytes = 0;
+        self.content.clear();
     }
 }
 
@@ -147,6 +160,8 @@ pub enum Event {
         user: String,
         /// Where the client is.
         address: IpAddr,
+        /// Whether what is shown in the session is to be written down.
+        recorded: Recorded,
     },
     /// Somebody who came for a container is answered before there is a session.
     TurnedAway {
@@ -167,7 +182,11 @@ pub enum Event {
         engine: EngineId,
         /// How long it took since the client has said what it wants.
         stages: Stages,
+        /// The size of its terminal, as far as that is known; none where it has no terminal.
+        window: Option<WindowSize>,
     },
+    /// The window has this size now.
+    Resized(WindowSize),
     /// The session ended.
     Ended {
         /// How.
@@ -184,6 +203,17 @@ pub enum Event {
     },
     /// How the ending of what it left in the container goes on.
     Reap(Reap),
+}
+
+/// Whether what is shown in a session is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is not.
+    No,
+    /// It is, as well as that can be done.
+    Wanted,
+    /// Without that there is no session.
+    Must,
 }
 
 /// What is told of the ending of what a session left.

@@ -37,7 +37,7 @@ use crate::wire::message::{Codec, ResponseMessage, ResponseType, encode_response
 use crate::wire::websocket::{Opcode, write_frame};
 use closing::{Closing, Settling};
 use core::net::IpAddr;
-pub use exchange::{Call, CallError, Context, Effect, Event, Lane, Reap, SessionId};
+pub use exchange::{Call, CallError, Context, Effect, Event, Lane, Reap, Recorded, SessionId};
 use guarding::Guarding;
 pub use guarding::Post;
 use inbound::{Arrival, Inbound};

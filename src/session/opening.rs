@@ -5,7 +5,7 @@
 //! nothing waits for anybody else's call. What is done once the container is known is in `starting`.
 
 use super::rights::{self, Rights};
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, Stages, State, Stay, Wish};
+use super::{Call, CallError, Context, Effect, Event, Millis, Recorded, Session, Stages, State, Stay, Wish};
 use crate::access::{Inquiry, Question};
 use crate::config;
 use crate::engine::reply::{EngineError, Fault};
@@ -32,6 +32,8 @@ pub(super) struct Opening {
     pub(super) address: IpAddr,
     /// What they answered.
     pub(super) rights: Option<Rights>,
+    /// Whether the session is written down.
+    pub(super) recorded: Recorded,
     /// When they did, and when the container was known and its engine connected.
     pub(super) admitted_at: Millis,
     pub(super) located_at: Millis,
@@ -210,6 +212,7 @@ impl Session {
             question: Some(question),
             address,
             rights: None,
+            recorded: Recorded::No,
             admitted_at: cx.now,
             located_at: cx.now,
             granted_names: None,

@@ -108,7 +108,7 @@ impl Relay {
         for (output, tail) in tails {
             if !tail.is_empty() {
                 write_output(codec, &mut lane.bytes, output, tail.as_bytes());
-                lane.content_bytes += tail.as_bytes().len();
+                lane.note_content(tail.as_bytes());
             }
         }
     }
@@ -149,7 +149,7 @@ impl Piece<'_> {
             let cut = utf8::cut(text);
             tail.set(&text[cut..]);
             write_output(codec, &mut lane.bytes, output, &text[..cut]);
-            lane.content_bytes += cut;
+            lane.note_content(&text[..cut]);
             *free = range.end;
             return;
         }
@@ -168,7 +168,7 @@ impl Piece<'_> {
         buffer[head..head + frame.len()].copy_from_slice(frame);
         buffer[head + frame.len()..start].copy_from_slice(message_head);
         lane.push(buffer, head..end);
-        lane.content_bytes += end - start;
+        lane.note_content(&buffer[start..end]);
         *free = end;
     }
 }

@@ -10,7 +10,7 @@
 //! them.
 
 use super::opening::Stage;
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, State};
+use super::{Call, CallError, Context, Effect, Event, Millis, Recorded, Session, State};
 use crate::access::{
     Answer, Grant, Inquiry, Now, Question, Recheck, Right, Step, Token, UnixSeconds, User, Verdict, tokens,
 };
@@ -166,9 +166,14 @@ impl Session {
         if let Err(full) = cx.crowd.name(cx.place, &grant.user) {
             return self.end(cx, Outcome::OverLimit { detail: full.to_string() });
         }
+        let recorded = match recorded(cx, question.right, grant.record) {
+            Ok(recorded) => recorded,
+            Err(outcome) => return self.end(cx, outcome),
+        };
         let rights = Rights::new(cx, &grant, question);
-        cx.effects
-            .push(Effect::Tell(Event::Admitted { user: rights.user.to_string(), address: state.address }));
+        let (user, address) = (rights.user.to_string(), state.address);
+        cx.effects.push(Effect::Tell(Event::Admitted { user, address, recorded }));
+        state.recorded = recorded;
         state.rights = Some(rights);
         state.admitted_at = cx.now;
         state.granted_names = grant.names;
@@ -260,6 +265,26 @@ impl Session {
             }
         };
         self.end(cx, Outcome::AccessEnded { detail: ended });
+    }
+}
+
+/// Whether a session is written down: as the access rules say; where they say nothing, whatever people are shown in a
+/// shell or by a command is, and what a container says by itself is not.
+fn recorded(cx: &Context<'_>, right: Right, wanted: Option<bool>) -> Result<Recorded, Outcome> {
+    match (wanted, &cx.settings.record) {
+        (Some(true), None) => {
+            let detail = "This session would have to be recorded, and this gateway does not record; ask its operator \
+                          for --record.";
+            Err(Outcome::Refused { detail: detail.to_owned() })
+        }
+        (Some(true), Some(_)) if !cx.crowd.can_record() => {
+            let detail = "This session would have to be recorded, and recordings cannot be written now; try again \
+                          later, and tell the operator.";
+            Err(Outcome::OverLimit { detail: detail.to_owned() })
+        }
+        (Some(true), Some(_)) => Ok(Recorded::Must),
+        (None, Some(_)) if right != Right::Attach => Ok(Recorded::Wanted),
+        (Some(false) | None, _) => Ok(Recorded::No),
     }
 }
 

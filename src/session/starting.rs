@@ -1,14 +1,18 @@
 //! The container is known → inspect, where its name or its streams matter → create → start → an open session.
 
 use super::opening::{Opening, Stage, seconds};
+use super::relay::write_output;
 use super::streaming::Streaming;
-use super::{Call, Context, Effect, Event, Millis, Session, SessionId, Stages, State, Stay, send};
+use super::{Call, Context, Effect, Event, Millis, Recorded, Session, SessionId, Stages, State, Stay, send};
 use crate::access::grants;
 use crate::config;
-use crate::engine::{Dialect, ExecId, ExecSpec, reply, request};
+use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
 use crate::outcome::{Action, Outcome};
 use crate::wire::http::{BodyFraming, Expect, Reply};
-use crate::wire::message::{Codec, DEFAULT_TERM, Opened, ResponseMessage, ResponseType};
+use crate::wire::message::{Codec, DEFAULT_TERM, Opened, Output, ResponseMessage, ResponseType};
+
+/// What a person is told on the terminal of a session that is written down.
+const RECORDED: &str = "\x1b[33m>>> This session is recorded.\x1b[0m\r\n";
 
 impl Session {
     pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
@@ -96,9 +100,15 @@ impl Session {
         let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
-        let window = state.hello.window;
+        let (window, recorded) = (state.hello.window, state.recorded);
         let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, stages, &stay);
+        self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty));
+        if recorded != Recorded::No
+            && stay.tty
+            && cx.settings.record.as_ref().is_some_and(|record| record.told)
+        {
+            write_output(self.codec, &mut cx.to_client.bytes, Output::Stderr, RECORDED.as_bytes());
+        }
         if cx.settings.guards() {
             // What is over soon needs none, and a prompt comes before it.
             let after = match stay.tty {
@@ -147,13 +157,13 @@ impl Session {
             shell: false,
             rights,
         };
-        self.tell_opened(cx, stages, &stay);
+        self.tell_opened(cx, stages, &stay, None);
         self.state = State::Streaming(Streaming::attach(stay, framing).paced(hello.window));
     }
 
-    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay) {
+    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay, window: Option<WindowSize>) {
         let (container, engine) = (stay.container.to_string(), stay.engine);
-        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages }));
+        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages, window }));
         if self.codec == Codec::V1 {
             let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
             let response = ResponseMessage {

@@ -5,7 +5,7 @@
 use super::closing::Settling;
 use super::lasting::Typed;
 use super::relay::{Piece, Relay, write_output};
-use super::{Call, CallError, Context, Effect, Millis, Session, State, Stay, send};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
 use crate::config;
 use crate::engine::{WindowSize, reply, request};
 use crate::outcome::Outcome;
@@ -177,7 +177,7 @@ impl Streaming {
     fn release_early_input(&mut self, cx: &mut Context<'_>) {
         if let Some(early) = self.early.take() {
             cx.to_engine.bytes.extend_from_slice(&early.bytes);
-            cx.to_engine.content_bytes += early.bytes.len();
+            cx.to_engine.note_content(&early.bytes);
             if early.ended {
                 self.send_end(cx);
             }
@@ -206,7 +206,7 @@ impl Streaming {
                 Some(early) => early.bytes.extend_from_slice(content),
                 None => {
                     cx.to_engine.bytes.extend_from_slice(content);
-                    cx.to_engine.content_bytes += content.len();
+                    cx.to_engine.note_content(content);
                 }
             }
         }
@@ -248,6 +248,7 @@ impl Streaming {
     fn call_resize(&mut self, cx: &mut Context<'_>) {
         if let (Some(exec), Some(size)) = (&self.stay.exec, self.size) {
             self.resizing = true;
+            cx.effects.push(Effect::Tell(Event::Resized(size)));
             cx.call(self.stay.engine, Call::Resize, request::resize_exec(&self.stay.dialect, exec, size));
         }
     }
@@ -493,12 +494,12 @@ impl Session {
                         early.bytes.extend_from_slice(content);
                     } else if self.codec == Codec::Json {
                         cx.to_engine.bytes.extend_from_slice(content);
-                        cx.to_engine.content_bytes += content.len();
+                        cx.to_engine.note_content(content);
                     } else {
                         // The content goes out from where it lies in the frame.
                         let start = range.start + (content.as_ptr().addr() - message.as_ptr().addr());
                         cx.to_engine.push(buffer, start..start + content.len());
-                        cx.to_engine.content_bytes += content.len();
+                        cx.to_engine.note_content(content);
                     }
                 }
                 None

@@ -28,6 +28,7 @@ mod limits;
 mod locate;
 mod page;
 mod raw;
+mod recordings;
 mod rules;
 mod several;
 mod stalls;

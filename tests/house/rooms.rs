@@ -6,9 +6,23 @@ use std::fs;
 /// The pure rooms from the bottom up: each may name itself and those before it.
 const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 14] = [
-    "admin", "audit", "gateway", "check", "client", "demo", "serve", "token", "top", "logging", "metrics",
-    "sys", "tls", "writer",
+const OTHER_ROOMS: [&str; 16] = [
+    "admin",
+    "audit",
+    "gateway",
+    "check",
+    "client",
+    "demo",
+    "serve",
+    "token",
+    "top",
+    "play",
+    "recording",
+    "logging",
+    "metrics",
+    "sys",
+    "tls",
+    "writer",
 ];
 /// Files of values, which only sessions name.
 const VALUES: [&str; 3] = ["config", "crowd", "outcome"];

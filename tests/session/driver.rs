@@ -308,7 +308,7 @@ impl Visit {
                 Effect::Relieved(_) => self.relieved = true,
                 Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
                 Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
-                Effect::Tell(Event::Opened { .. } | Event::Asked(_)) => {}
+                Effect::Tell(Event::Opened { .. } | Event::Resized(_) | Event::Asked(_)) => {}
             }
         }
         assert!(self.outcomes.len() <= 1, "a session ends once: {:?}", self.outcomes);

@@ -519,6 +519,7 @@ impl Shell {
                     Event::Unguarded { .. } => panic!("a guard"),
                     Event::Ended { .. }
                     | Event::Asked(_)
+                    | Event::Resized(_)
                     | Event::TurnedAway { .. }
                     | Event::BadProxyHeader(_) => {}
                 }

@@ -65,7 +65,8 @@ pub struct Claims {
     pub issuer: Option<String>,
     /// How far the issuer's clock and ours may be apart.
     pub skew_seconds: u64,
-    /// The claim that names what may be entered: an object of `enter`, `attach` and `exec`, lists of patterns.
+    /// The claim that names what may be entered: an object of `enter`, `attach` and `exec`, lists of patterns; and of
+    /// `record`, those where sessions must be recorded.
     pub grants: String,
     /// The claim that names the user.
     pub user: String,
@@ -320,9 +321,13 @@ fn seconds(value: &Value) -> Option<UnixSeconds> {
 fn read_grants(claim: Option<&Value>) -> Option<Grants> {
     let mut grants = Grants::default();
     for (word, patterns) in claim?.as_object()? {
-        let right = Right::named(word)?;
+        let right = if word == "record" { None } else { Some(Right::named(word)?) };
         for pattern in patterns.as_array()? {
-            grants.add(right, pattern.as_str()?).ok()?;
+            let pattern = pattern.as_str()?;
+            match right {
+                Some(right) => grants.add(right, pattern).ok()?,
+                None => grants.add_recorded(pattern).ok()?,
+            }
         }
     }
     Some(grants)
