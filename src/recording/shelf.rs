@@ -95,11 +95,11 @@ fn remove(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| sys::lock(file.as_fd()).is_ok()) && fs::remove_file(path).is_ok()
 }
 
-/// `2026-11-22T09-30-00Z_00c0ffee00c0ffee-0000000000000001.cast`; the second file of a long one ends with `.2.cast`.
+/// `2026-11-22T09-30-00Z_00c0ffee00c0ffee-0000000000000001.cast`; the second file of a long one ends with `_2.cast`.
 fn name(began: u64, SessionId { boot, number }: SessionId, part: u32) -> String {
     // Without the fraction; and colons are no part of names elsewhere.
     let time = utc(began, 0).replace(':', "-").replace(".000", "");
-    let part = if part > 1 { format!(".{part}") } else { String::new() };
+    let part = if part > 1 { format!("_{part}") } else { String::new() };
     format!("{time}_{boot:016x}-{number:016x}{part}.cast")
 }
 
@@ -114,7 +114,7 @@ fn is_name(text: &str) -> bool {
     });
     let Some(part) = tail.strip_suffix(".cast") else { return false };
     let is_part = |part: &str| {
-        part.strip_prefix('.').is_some_and(|number| number.parse().is_ok_and(|part: u32| part > 1))
+        part.strip_prefix('_').is_some_and(|number| number.parse().is_ok_and(|part: u32| part > 1))
     };
     fits && (part.is_empty() || is_part(part))
 }
@@ -171,7 +171,7 @@ mod tests {
             ".cast",
             "notes.txt",
             "2026-11-22T08-59-59Z_0000000000c0ffee-0000000000000001.txt",
-            "2026-11-22T08-59-59Z_0000000000c0ffee-0000000000000001.1.cast",
+            "2026-11-22T08-59-59Z_0000000000c0ffee-0000000000000001_1.cast",
             "2026-11-22T08-59-59Z_0000000000c0ffee-000000000000000g.cast",
             &format!("a{good}"),
             &format!("{good}~"),
