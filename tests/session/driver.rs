@@ -608,6 +608,12 @@ impl Visit {
         if let Some(close) = close {
             assert_eq!((close.outcome, close.exit_status), (outcome.number(), outcome.exit_status().into()));
         }
+        // Everybody reads by which name the log has the session.
+        let name = self.session.id().to_string();
+        match close {
+            Some(close) => assert_eq!(close.session, name),
+            None => assert_eq!(text.ends_with(&format!(" (session {name})")), !outcome.is_good(), "{text}"),
+        }
         assert_eq!(*code, outcome.close_code());
         assert!(outcome.to_string().starts_with(reason), "{reason}");
         text.clone()
