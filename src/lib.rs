@@ -9,6 +9,7 @@
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`access`] | who may enter? | the same, and sessions |
 //! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`commands`] | which lines somebody has entered | the same, and sessions |
 //! | [`web`] | the page with the terminal: its files | the same, and sessions |
 //! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
@@ -23,6 +24,7 @@ pub mod admin;
 pub mod audit;
 pub mod check;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod crowd;
 pub mod demo;

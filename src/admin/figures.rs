@@ -2,7 +2,7 @@
 //! a test holds it to this one.
 
 use super::process;
-use crate::audit::{self, Audit};
+use crate::audit::{self, Alerts, Audit};
 use crate::gateway::Insight;
 use crate::metrics::{Exposition, Histogram, Kind, Seconds};
 use crate::recording::{self, Recorder};
@@ -40,6 +40,11 @@ fn tell_audit(told: &mut Exposition, insight: &Insight) {
     told.family("entry_audit_waiting", Gauge, "Audit records that wait for being written.")
         .is(&[], figure(&|audit| audit.figures().waiting() as u64));
     told.family("entry_audit_waiting_max", Gauge, "Audit records that may wait.").is(&[], audit::ROOM.items);
+    let [sent, failed, lost] = insight.alerts.as_ref().map_or([0; 3], Alerts::counts);
+    told.family("entry_alerts_total", Counter, "Alerts to the webhook, by what came of them.")
+        .is(&[("result", "ok")], sent)
+        .is(&[("result", "failed")], failed)
+        .is(&[("result", "lost")], lost);
     told.family("entry_audit_failing", Gauge, "1 while audit records cannot be written.")
         .is(&[], figure(&|audit| audit.is_failing().into()));
 }

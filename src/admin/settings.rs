@@ -43,6 +43,8 @@ pub(super) fn told(config: &Config) -> String {
         "admin-token-file": watch.admin_token.as_deref().map(path),
         "audit": watch.audit.as_ref().map(ToString::to_string),
         "audit-required": watch.audit_required,
+        "audit-commands": watch.audit_commands,
+        "alert-patterns": texts(&mut watch.alert_patterns.iter().map(ToString::to_string)),
         "log-format": if watch.log_format == LogFormat::Json { "json" } else { "text" },
         "workers": workers,
         "demo": demo,

@@ -5,7 +5,14 @@
 //! wait, and those that find no room are counted and lost. Where the operator wants no session without a record
 //! (`--audit-required`), nobody new is let in from the first record that cannot be written until all that wait are written.
 //!
-//! Records hold no token, and nothing that was typed or said in a session.
+//! Records hold no token, and nothing that was typed or said in a session, but for the lines that were entered, where the
+//! operator wants them ([`Scribe`]).
+
+mod alerts;
+mod scribe;
+
+pub use alerts::Alerts;
+pub use scribe::{Scribe, Whose};
 
 use crate::crowd::Crowd;
 use crate::logging::utc_now;
@@ -48,7 +55,7 @@ pub struct Record<'a> {
     /// The command with its arguments; none for a shell.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub command: &'a [String],
-    /// Target and command are longer than what stands here.
+    /// Target, command or line are longer than what stands here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
     /// The container.
@@ -60,6 +67,15 @@ pub struct Record<'a> {
     /// Where the client is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// A line that was entered in the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<&'a str>,
+    /// The line was read off the screen, and not told by the shell.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inferred: bool,
+    /// The pattern of those that alert which the line, or the command, meets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<&'a str>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
@@ -87,7 +103,7 @@ pub struct Record<'a> {
 }
 
 /// What a record may tell of.
-pub const EVENTS: [&str; 6] = ["started", "opened", "ended", "refused", "lost", "stopped"];
+pub const EVENTS: [&str; 7] = ["started", "opened", "command", "ended", "refused", "lost", "stopped"];
 
 impl Record<'_> {
     /// Of something that happens now.

@@ -2,8 +2,8 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, log_format, number,
-    on_or_off, path, reap,
+    Draft, EngineWish, admin_listen, alert_webhook, container_pattern, engine, image, labels, locate,
+    log_format, number, on_or_off, path, reap,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front, recording};
@@ -412,6 +412,35 @@ const ROWS: &[Row] = &[
         "let nobody in while that cannot be written  [go on, and count what is lost]",
         |draft, _| {
             draft.watch.audit_required = true;
+            Ok(())
+        },
+    ),
+    row(
+        "audit-commands",
+        Nothing,
+        "write down the lines that are entered in terminals as well, as the shell or the screen tells them;\n\
+         see the README for what that proves  [no]",
+        |draft, _| {
+            draft.watch.audit_commands = true;
+            Ok(())
+        },
+    ),
+    row(
+        "alert-webhook",
+        One("URL"),
+        "tell this service when such a line meets a pattern that alerts  [nobody]",
+        |draft, text| {
+            draft.alert_webhook = Some(alert_webhook(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "alert-patterns",
+        One("FILE"),
+        "which lines do: a pattern a line, like \"rm -r /\"; the line \"usual\" stands for the usual ones\n\
+         [the usual ones]",
+        |draft, text| {
+            draft.alert_patterns = Some(path(text)?);
             Ok(())
         },
     ),

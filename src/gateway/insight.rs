@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::{Counters, Pulse};
-use crate::audit::Audit;
+use crate::audit::{Alerts, Audit};
 use crate::config;
 use crate::crowd::Crowd;
 use crate::recording::Recorder;
@@ -23,6 +23,8 @@ pub struct Insight {
     pub desk: Desk,
     /// The way to the audit records, where there are some.
     pub audit: Option<Audit>,
+    /// The way to the service that hears of some commands, where there is one.
+    pub alerts: Option<Alerts>,
     /// The way to the recordings, where there are some.
     pub recorder: Option<Recorder>,
     /// When it was started.

@@ -35,7 +35,7 @@ pub use observer::{Observer, Seen, Wanted};
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
-use crate::audit::Audit;
+use crate::audit::{Alerts, Audit};
 use crate::config::{self, Settings};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
@@ -94,6 +94,9 @@ struct Gateway {
     /// Somebody may ask who is there.
     is_watched: bool,
     audit: Option<Audit>,
+    /// Where the lines that are entered are written down, somebody may hear of some.
+    alerts: Option<Alerts>,
+    audits_commands: bool,
     /// Where sessions are recorded, with what wakes this loop.
     recorder: Option<(Recorder, Arc<Waker>)>,
     /// Sessions whose engines are not read until what they have said is recorded.
@@ -411,7 +414,9 @@ impl Gateway {
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;
             dossier.output_bytes += output as u64;
-            if is_observed && let Some(why) = observer::show(dossier, self.now, to_engine, to_client, effects)
+            if is_observed
+                && let Some(why) =
+                    observer::show(dossier, self.now, to_engine, to_client, effects, &self.engines)
             {
                 self.tasks.push_back(Task::End(key, why));
             }

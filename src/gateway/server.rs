@@ -13,7 +13,7 @@ use super::timer::Wheel;
 use super::tokens::{LISTENER, WAKER, call_token};
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
-use crate::audit::Audit;
+use crate::audit::{Alerts, Audit};
 use crate::config::{self, Config, WantedLimits};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
@@ -119,6 +119,14 @@ impl Server {
             )?),
             None => None,
         };
+        let alerts =
+            match config.watch.alert_webhook.and_then(|id| config.settings.peers.services.get(id.index())) {
+                Some(service) => {
+                    let patterns = config.watch.alert_patterns.clone();
+                    Some(Alerts::start(service.clone(), connectors.services.clone(), patterns)?)
+                }
+                None => None,
+            };
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
         let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
@@ -150,6 +158,8 @@ impl Server {
                 counters: counters.clone(),
                 pulse,
                 audit: audit.clone(),
+                alerts: alerts.clone(),
+                audits_commands: config.watch.audit_commands,
                 is_watched: config.watch.is_on() || recorder.is_some(),
                 recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
                 held_back: Vec::new(),
@@ -187,6 +197,7 @@ impl Server {
             pulses,
             desk: Desk::new(boot, lines),
             audit,
+            alerts,
             recorder,
             started: SystemTime::now(),
             began,
@@ -316,6 +327,9 @@ impl Server {
         }
         if let Some(audit) = &self.insight.audit {
             audit.finish();
+        }
+        if let Some(alerts) = &self.insight.alerts {
+            alerts.finish();
         }
         result
     }

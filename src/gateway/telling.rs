@@ -6,7 +6,7 @@ use super::dossier::{Asked, Dossier};
 use super::entry::Input;
 use super::slab::Key;
 use super::{Counters, Gateway};
-use crate::audit::Record;
+use crate::audit::{Record, Scribe, Whose};
 use crate::crowd::Full;
 use crate::engine::EngineId;
 use crate::outcome::Outcome;
@@ -54,6 +54,13 @@ impl Gateway {
                         must: *recorded == Recorded::Must,
                     };
                     dossier.observe(recorder.tape(about, waker.clone()));
+                }
+                if let (Some(audit), Some(dossier), true) =
+                    (&self.audit, &mut entry.dossier, self.audits_commands)
+                {
+                    let asked = dossier.open();
+                    let about = Whose { session: id, user: user.clone(), address: *address, asked };
+                    dossier.observe(Box::new(Scribe::new(audit.clone(), self.alerts.clone(), about)));
                 }
                 log::info!(session:% = id, user, address:%; "{user} from {address} is let in");
             }

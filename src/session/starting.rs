@@ -102,7 +102,8 @@ impl Session {
         let reads_input = state.hello.tty || state.hello.stdin;
         let (window, recorded) = (state.hello.window, state.recorded);
         let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty));
+        let window = stay.tty.then(|| size.unwrap_or(config::WINDOW_UNTOLD));
+        self.tell_opened(cx, stages, &stay, window);
         if recorded != Recorded::No
             && stay.tty
             && cx.settings.record.as_ref().is_some_and(|record| record.told)

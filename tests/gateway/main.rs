@@ -14,6 +14,7 @@ mod certificates;
 mod check;
 mod client;
 mod codecs;
+mod commands;
 mod crowd;
 mod cuts;
 mod demo;

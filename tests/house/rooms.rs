@@ -4,7 +4,7 @@ use crate::source::{Path, paths};
 use std::fs;
 
 /// The pure rooms from the bottom up: each may name itself and those before it.
-const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
+const PURE_ROOMS: [&str; 8] = ["wire", "engine", "service", "locate", "access", "web", "commands", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
 const OTHER_ROOMS: [&str; 16] = [
     "admin",
