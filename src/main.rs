@@ -10,6 +10,7 @@ Enter your own containers from a terminal or a browser.
 Usage:
   entry enter [OPTIONS] APP PROC [INSTANCE] [-- COMMAND…]   a shell or a command in a container
   entry attach [OPTIONS] APP PROC [INSTANCE]                what a container says
+  entry watch [OPTIONS] SESSION                             what happens in an open session, read only
   entry serve [OPTIONS]                                     the gateway
   entry check [OPTIONS]                                     tries out what the gateway would go by
   entry token new --user NAME [OPTIONS]                     a token for --access tokens=FILE
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     match subcommand.to_str() {
         Some("enter") => entry::client::main(Action::Enter, lexopt::Parser::from_args(arguments)).into(),
         Some("attach") => entry::client::main(Action::Attach, lexopt::Parser::from_args(arguments)).into(),
+        Some("watch") => entry::client::main(Action::Watch, lexopt::Parser::from_args(arguments)).into(),
         Some("demo") => entry::demo::command::main(arguments).into(),
         Some("check") => entry::check::main(arguments).into(),
         Some("serve") => entry::serve::main(arguments).into(),

@@ -12,6 +12,8 @@ pub enum Action {
     Enter,
     /// `/attach`: the container's own output, read only.
     Attach,
+    /// `/watch`: somebody's open session, read only.
+    Watch,
 }
 
 /// Why a command never ran.
@@ -144,6 +146,18 @@ pub enum Outcome {
         /// How long that is.
         seconds: u32,
     },
+    /// There is no such session to watch.
+    SessionNotFound {
+        /// What was looked for, and what to do.
+        detail: String,
+    },
+    /// The session that was watched has ended.
+    WatchedEnded {
+        /// Its own exit status.
+        status: u8,
+        /// How it ended: one sentence.
+        how: String,
+    },
 }
 
 /// A length of time for a person.
@@ -162,7 +176,7 @@ impl fmt::Display for Seconds {
 }
 
 /// The labels of all outcomes by their number; empty where no outcome has that number.
-pub const LABELS: [&str; 26] = [
+pub const LABELS: [&str; 28] = [
     "",
     "exited",
     "could_not_start",
@@ -189,6 +203,8 @@ pub const LABELS: [&str; 26] = [
     "time_over",
     "",
     "ended_by_operator",
+    "session_not_found",
+    "watched_ended",
 ];
 
 /// The colour that LAIN's texts have always had.
@@ -224,6 +240,8 @@ impl Outcome {
             Outcome::Idle { .. } => 22,
             Outcome::TimeOver { .. } => 23,
             Outcome::EndedByOperator { .. } => 25,
+            Outcome::SessionNotFound { .. } => 26,
+            Outcome::WatchedEnded { .. } => 27,
         }
     }
 
@@ -241,9 +259,12 @@ impl Outcome {
     /// private range; `proto/README.md` has the table for people who write clients.
     pub fn close_code(&self) -> u16 {
         match self {
-            Outcome::Exited { .. } | Outcome::ClientLeft | Outcome::ClientVanished => 1000,
+            Outcome::Exited { .. }
+            | Outcome::ClientLeft
+            | Outcome::ClientVanished
+            | Outcome::WatchedEnded { .. } => 1000,
             Outcome::CouldNotStart { .. } => 4126,
-            Outcome::ContainerNotFound { .. } => 4404,
+            Outcome::ContainerNotFound { .. } | Outcome::SessionNotFound { .. } => 4404,
             Outcome::ContainerNotRunning { .. } => 4409,
             Outcome::ContainerStopped { .. } => 4137,
             Outcome::ContainerRemoved => 4410,
@@ -266,12 +287,12 @@ impl Outcome {
         }
     }
 
-    /// What `entry enter` exits with: the process's own status; 126 and 127 as shells use them; 137 where the
+    /// What `entry enter` exits with: the process's own status (also where it is another's that was watched); 126 and 127 as shells use them; 137 where the
     /// container was killed under the process; 125 for everything that is not the process's doing. Never 0 without
     /// the engine's word that the process exited with 0.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Outcome::Exited { status } => *status,
+            Outcome::Exited { status } | Outcome::WatchedEnded { status, .. } => *status,
             Outcome::CouldNotStart { fault, .. } => match fault {
                 StartFault::CommandNotFound | StartFault::NoShell => 127,
                 StartFault::NotExecutable
@@ -299,7 +320,8 @@ impl Outcome {
             | Outcome::OverLimit { .. }
             | Outcome::Idle { .. }
             | Outcome::TimeOver { .. }
-            | Outcome::EndedByOperator { .. } => 125,
+            | Outcome::EndedByOperator { .. }
+            | Outcome::SessionNotFound { .. } => 125,
         }
     }
 
@@ -308,12 +330,15 @@ impl Outcome {
         let cannot = match action {
             Action::Enter => "Can't enter your container, try again.",
             Action::Attach => "Can't attach your container, try again.",
+            Action::Watch => "Can't watch this session, try again.",
         };
         match self {
             Outcome::Exited { .. } | Outcome::ClientLeft | Outcome::ClientVanished => {
                 format!("{GREEN}>>> You quit the container safely.{PLAIN}")
             }
+            Outcome::WatchedEnded { .. } => format!("{GREEN}>>> {self}{PLAIN}"),
             Outcome::ContainerNotFound { .. } => self.red("Container is not found."),
+            Outcome::SessionNotFound { .. } => self.red("Session is not found."),
             Outcome::Refused { .. } | Outcome::AccessUnavailable { .. } => self.red("Authorization failed."),
             Outcome::CouldNotStart { .. }
             | Outcome::ContainerNotRunning { .. }
@@ -362,6 +387,7 @@ impl fmt::Display for Outcome {
             | Outcome::LocateUnavailable { detail }
             | Outcome::OverLimit { detail }
             | Outcome::BadRequest { detail }
+            | Outcome::SessionNotFound { detail }
             | Outcome::Refused { detail } => f.write_str(detail),
             Outcome::ContainerStopped { exit_code, out_of_memory } => {
                 f.write_str("The container stopped")?;
@@ -392,6 +418,7 @@ impl fmt::Display for Outcome {
                 write!(f, "The session's time is over: it may last {}.", Seconds(*seconds))
             }
             Outcome::EndedByOperator { reason } => write!(f, "The operator ended this session: {reason}"),
+            Outcome::WatchedEnded { how, .. } => write!(f, "The session that you watched has ended: {how}"),
         }
     }
 }
@@ -457,6 +484,7 @@ mod tests {
             Outcome::AccessUnavailable { detail: String::new() },
             Outcome::AccessEnded { detail: String::new() },
             Outcome::EndedByOperator { reason: String::new() },
+            Outcome::SessionNotFound { detail: String::new() },
         ];
         assert!(others.iter().all(|outcome| outcome.exit_status() >= 125));
         assert_eq!(Outcome::Exited { status: 0 }.exit_status(), 0);

@@ -16,9 +16,10 @@ Make a token for entry serve --access tokens=FILE.
 Usage: entry token new --user NAME [OPTIONS]
 
       --user NAME        whose it is
-      --enter PATTERN    where its owner may have a shell; repeatable, as the next two
+      --enter PATTERN    where its owner may have a shell; repeatable, as the next three
       --attach PATTERN   whose output he may follow
       --exec PATTERN     where he may run one command
+      --watch PATTERN    where he may see what others do
       --expires TIME     2027-03-01, or 2027-03-01T12:00:00Z  [never]
       --append FILE      write the file's part into FILE; without it, it goes to stderr
   -h, --help             this text
@@ -62,7 +63,7 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Wish>, S
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut is_new = false;
     let (mut user, mut expires, mut append) = (None, None, None);
-    let mut rights = [("enter", Vec::new()), ("attach", Vec::new()), ("exec", Vec::new())];
+    let mut rights = ["enter", "attach", "exec", "watch"].map(|right| (right, Vec::new()));
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Value(word) if word == "new" && !is_new => is_new = true,
@@ -70,6 +71,7 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Wish>, S
             Long("enter") => rights[0].1.push(text(&mut parser)?),
             Long("attach") => rights[1].1.push(text(&mut parser)?),
             Long("exec") => rights[2].1.push(text(&mut parser)?),
+            Long("watch") => rights[3].1.push(text(&mut parser)?),
             Long("expires") => expires = Some(text(&mut parser)?),
             Long("append") => append = Some(text(&mut parser)?),
             Short('h') | Long("help") => return Ok(None),
@@ -138,6 +140,8 @@ mod tests {
             "a/b",
             "--exec",
             "container:db",
+            "--watch",
+            "shop/*",
             "--expires",
             "2027-03-01",
         ];
@@ -145,7 +149,7 @@ mod tests {
         assert!(wish.token.starts_with("entry_") && !wish.part.contains(&wish.token));
         assert!(
             wish.part
-                .contains("enter = [\"shop/*\", \"a/b\"]\nexec = [\"container:db\"]\nexpires = 2027-03-01\n")
+                .contains("enter = [\"shop/*\", \"a/b\"]\nexec = [\"container:db\"]\nwatch = [\"shop/*\"]\nexpires = 2027-03-01\n")
         );
         assert_eq!(Tokens::parse(&wish.part).unwrap().len(), 1);
     }

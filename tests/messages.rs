@@ -42,12 +42,12 @@ fn hello() -> impl Strategy<Value = Hello> {
     (
         (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<String>()),
         (texts(), any::<bool>(), any::<bool>(), any::<String>(), any::<String>(), texts()),
-        (any::<String>(), any::<u32>(), any::<u32>(), any::<Option<u32>>(), any::<u32>()),
+        (any::<String>(), any::<u32>(), any::<u32>(), any::<Option<u32>>(), any::<u32>(), any::<String>()),
     )
         .prop_map(|(who, what, terminal)| {
             let (access_token, app, proc, instance, container) = who;
             let (command, tty, stdin, user, workdir, environment) = what;
-            let (term, columns, rows, tail, window) = terminal;
+            let (term, columns, rows, tail, window, session) = terminal;
             Hello {
                 access_token,
                 app,
@@ -65,6 +65,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                 rows,
                 tail,
                 window,
+                session,
             }
         })
 }
@@ -78,11 +79,12 @@ fn response() -> impl Strategy<Value = ResponseMessage> {
         ResponseType::Opened,
         ResponseType::Mark,
         ResponseType::Echo,
+        ResponseType::Size,
     ]);
     let close = (any::<i32>(), any::<u32>(), any::<String>())
         .prop_map(|(outcome, exit_status, session)| Close { outcome, exit_status, session });
-    let opened =
-        (any::<String>(), any::<String>()).prop_map(|(session, container)| Opened { session, container });
+    let opened = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<bool>())
+        .prop_map(|(session, container, user, target, tty)| Opened { session, container, user, target, tty });
     (kind, content(), prop::option::of(close), prop::option::of(opened)).prop_map(
         |(kind, content, close, opened)| ResponseMessage { msg_type: kind as i32, content, close, opened },
     )

@@ -4,9 +4,13 @@
 //! 2. the console, `/api/v1/repos/<app>/roles/` with the token: which role has its owner in the app?
 //! 3. the SSO, `/api/me` with the token: who is it?
 //!
+//! A role says nothing of watching others, so that is for another rule to grant.
+//!
 //! LAIN's own Entry let everybody in where the first answer had nothing to say. Here that takes the operator's word.
 
-use super::{Answer, Asked, Grant, Move, Question, Recheck, Stage, Token, Verdict, good, one_line, tokens};
+use super::{
+    Answer, Asked, Grant, Move, Question, Recheck, Right, Stage, Token, Verdict, good, one_line, tokens,
+};
 use crate::locate::Target;
 use crate::wire::http::percent_encode;
 use serde::Deserialize;
@@ -33,7 +37,7 @@ pub struct Lain {
 impl Lain {
     pub(super) fn begin(&self, question: &Question) -> Move {
         let Token::Text(token) = &question.token else { return Move::NotMine };
-        if token.is_empty() && !self.without_auth_let_everybody_in {
+        if question.right == Right::Watch || (token.is_empty() && !self.without_auth_let_everybody_in) {
             return Move::NotMine;
         }
         match &question.target {

@@ -46,21 +46,30 @@ pub enum Right {
     Attach,
     /// One command.
     Exec,
+    /// What happens in somebody's open session, read only.
+    Watch,
+    /// Not a right to be granted: what others there are, is asked.
+    List,
 }
 
 impl Right {
+    /// All that can be granted.
+    pub const ALL: [Right; 4] = [Right::Enter, Right::Attach, Right::Exec, Right::Watch];
+
     /// Its word, in files, claims and questions.
     pub fn name(self) -> &'static str {
         match self {
             Right::Enter => "enter",
             Right::Attach => "attach",
             Right::Exec => "exec",
+            Right::Watch => "watch",
+            Right::List => "list",
         }
     }
 
     /// The right of this word.
     pub fn named(word: &str) -> Option<Right> {
-        [Right::Enter, Right::Attach, Right::Exec].into_iter().find(|right| right.name() == word)
+        Right::ALL.into_iter().find(|right| right.name() == word)
     }
 }
 
@@ -193,6 +202,17 @@ pub struct Grant {
     pub workdir: Option<String>,
     /// Whether the session must be recorded, or must not be; none where that is the gateway's to say.
     pub record: Option<bool>,
+    /// Where the question was what somebody may enter: the answer.
+    pub scope: Option<Scope>,
+}
+
+/// What somebody may enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// What these grants say.
+    Of(Grants),
 }
 
 impl Grant {
@@ -208,11 +228,16 @@ impl Grant {
             run_as: None,
             workdir: None,
             record: None,
+            scope: None,
         }
     }
 
     /// Allowed, if the grants cover what is asked for.
     fn within(mut self, grants: &Grants, question: &Question) -> Verdict {
+        if question.right == Right::List {
+            self.scope = Some(Scope::Of(grants.clone()));
+            return Verdict::Allowed(Box::new(self));
+        }
         match grants.permission(question.right, &question.target) {
             Permission::Granted => {}
             Permission::IfNamed(names) => self.names = Some(names),
@@ -263,7 +288,7 @@ pub enum Step {
 /// One `--access RULE`, with what it needs to answer.
 #[derive(Debug, Clone)]
 pub enum Rule {
-    /// Everybody may do everything.
+    /// Everybody may do everything, and from this machine also watch.
     Anonymous,
     /// By a file of hashes.
     Tokens(Arc<Tokens>),
@@ -278,7 +303,19 @@ pub enum Rule {
 impl Rule {
     fn begin(&self, question: &Question, now: &mut Now<'_>) -> Move {
         match self {
-            Rule::Anonymous => Move::Decided(Verdict::Allowed(Box::new(Grant::new(ANONYMOUS)))),
+            // Everybody may enter, but nobody sees what others do: only whoever is at this machine anyway.
+            Rule::Anonymous if question.right == Right::Watch && !question.address.is_loopback() => {
+                Move::Decided(Verdict::Refused(
+                    "Where nobody proves who he is, sessions are watched only from the gateway's own machine.".to_owned(),
+                ))
+            }
+            Rule::Anonymous => {
+                let scope = (question.right == Right::List).then_some(Scope::All);
+                Move::Decided(Verdict::Allowed(Box::new(Grant { scope, ..Grant::new(ANONYMOUS) })))
+            }
+            Rule::Webhook(_) | Rule::Lain(_) if question.right == Right::List => Move::Decided(
+                Verdict::Refused("Who may enter what is decided one by one here; type what you want.".to_owned()),
+            ),
             Rule::Tokens(tokens) => Move::of(tokens.verdict(question, now.wall)),
             Rule::Jwt(jwt) => jwt.begin(question, now),
             Rule::Webhook(webhook) => webhook.begin(question),
@@ -410,8 +447,16 @@ fn no_rule(question: &Question) -> Step {
     Step::Decided(Verdict::Refused(text.to_owned()))
 }
 
+/// What a token is told that is not for watching: the same, whether there is such a session or not.
+pub const NOT_FOR_WATCHING: &str =
+    "There is no such session here (any more), or the token is not for watching it.";
+
 fn not_granted(question: &Question) -> String {
     let what = match question.right {
+        // Who may not watch is not told where the session is.
+        Right::Watch => return NOT_FOR_WATCHING.to_owned(),
+        // It is answered before.
+        Right::List => "a list with",
         Right::Enter => "a shell in",
         Right::Attach => "the output of",
         Right::Exec => "running commands in",

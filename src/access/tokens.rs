@@ -8,6 +8,7 @@
 //! enter = ["shop/*"]                  # a shell
 //! attach = ["*/*"]                    # what the container says
 //! exec = ["shop/web", "container:db"] # one command
+//! watch = ["shop/*"]                  # what others do there, read only
 //! record = ["shop/db"]                # where sessions must be recorded
 //! ```
 //! A plain SHA-256 is right here: a slow hash protects what people choose, which can be guessed; these tokens are 256
@@ -204,7 +205,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     return Err(lines.error(at, text));
                 }
             }
-            ("enter" | "attach" | "exec" | "record", DeValue::Array(patterns)) => {
+            ("enter" | "attach" | "exec" | "watch" | "record", DeValue::Array(patterns)) => {
                 for pattern in patterns {
                     let at = pattern.span().start;
                     let DeValue::String(text) = pattern.get_ref() else {
@@ -217,7 +218,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                     added.map_err(|mistake| lines.error(at, mistake))?;
                 }
             }
-            ("enter" | "attach" | "exec" | "record", _) => {
+            ("enter" | "attach" | "exec" | "watch" | "record", _) => {
                 return Err(lines.error(at, "write a list of patterns, like [\"shop/*\"]"));
             }
             ("user" | "sha256", _) => return Err(lines.error(at, "write a text in quotes")),
@@ -225,8 +226,7 @@ fn read_holder(lines: &Lines<'_>, at: usize, table: &DeTable<'_>) -> Result<Hold
                 return Err(lines.error(at, "expires takes a time without quotes, like 2027-03-01T00:00:00Z"));
             }
             _ => {
-                let text =
-                    "a token has user, sha256, expires, enter, attach, exec and record, and nothing else";
+                let text = "a token has user, sha256, expires, enter, attach, exec, watch and record, and nothing else";
                 return Err(lines.error(key.span().start, text));
             }
         }

@@ -4,7 +4,7 @@
 //! {"token": "…", "action": "enter", "app": "shop", "proc": "web", "instance": "", "container": "",
 //!  "command": [], "address": "192.0.2.7"}
 //! ```
-//! `action` is `enter`, `attach` or `exec`. The answer is JSON with status 200: `{"allow": true, "user": "ada"}`, or
+//! `action` is `enter`, `attach`, `exec` or `watch`. The answer is JSON with status 200: `{"allow": true, "user": "ada"}`, or
 //! `{"allow": false, "reason": "…"}`. What it may say beside, see [`AnswerText`]; a field that is not known here would
 //! narrow in vain, so it makes the answer unreadable, and that lets nobody in.
 

@@ -1,7 +1,7 @@
 //! What the gateway goes by, as JSON: under the names of its options, and without what is secret. Secrets stand in files
 //! whose names are told, and in queries of services' URLs, which are left out.
 
-use crate::config::{Config, LogFormat, ReapMode, Settings, WantedLimits};
+use crate::config::{Config, LogFormat, ReapMode, Settings, WantedLimits, Watching};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -23,6 +23,7 @@ pub(super) fn told(config: &Config) -> String {
         drain_seconds,
         reap_helper,
         record,
+        watching,
     } = settings;
     let WantedLimits { sessions, per_address, per_user, buffer_mib } = limits;
     let path = |path: &Path| Value::from(path.display().to_string());
@@ -31,6 +32,11 @@ pub(super) fn told(config: &Config) -> String {
         ReapMode::Tree => "tree",
         ReapMode::Session => "session",
         ReapMode::Off => "off",
+    };
+    let watching = match watching {
+        Watching::Off => "off",
+        Watching::Told => "told",
+        Watching::Silent => "silent",
     };
     let engines: Value = peers
         .engines
@@ -66,6 +72,7 @@ pub(super) fn told(config: &Config) -> String {
         "idle-timeout": idle_seconds_max.map(|seconds| seconds / 60),
         "max-duration": lasts_seconds_max.map(|seconds| seconds / 60),
         "drain-timeout": drain_seconds,
+        "watch": watching,
         "reap": reap,
         "reap-helper": reap_helper,
         "record": record.as_ref().map(|record| path(&record.directory)),

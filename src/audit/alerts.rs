@@ -86,8 +86,8 @@ impl Caller {
         let request = self.service.post("", &[("Content-Type", "application/json")], body);
         let reply = probe::call(&self.service.address, self.connector.as_ref(), "POST", &request);
         match reply {
-            Ok(reply) if (200..300).contains(&reply.status) => Ok(()),
-            Ok(reply) => Err(format!("it answers {}", reply.status)),
+            Ok(reply) if (200..300).contains(&reply.status()) => Ok(()),
+            Ok(reply) => Err(format!("it answers {}", reply.status())),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -67,6 +67,9 @@ pub struct Record<'a> {
     /// Where the client is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The session that is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watches: Option<String>,
     /// A line that was entered in the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<&'a str>,

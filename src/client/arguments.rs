@@ -1,4 +1,4 @@
-//! The arguments of `entry enter` and `entry attach`.
+//! The arguments of `entry enter`, `entry attach` and `entry watch`.
 
 use super::gateway::Gateway;
 use super::options::{Options, Protocol, Target, TtyChoice};
@@ -52,6 +52,24 @@ Options:
   -h, --help             this text
 ";
 
+/// `entry watch --help`.
+pub const WATCH_HELP: &str = "\
+Watch an open session, read only, where the gateway permits it (--watch) and your token may.
+
+Usage: entry watch [OPTIONS] SESSION
+
+SESSION is its id, as the gateway's log, its /api/sessions and 'entry top' tell it. q or Ctrl-C leaves.
+
+Options:
+      --gateway URL      ws://HOST:PORT[/BASE], over TLS wss://HOST[:PORT][/BASE]
+                         [default: $ENTRY_GATEWAY, else ws://127.0.0.1:8022]
+      --ca FILE          trust the authorities in FILE (PEM) to know the gateway [default: those of this machine]
+      --token-file FILE  read the access token from FILE [default: $ENTRY_TOKEN]
+  -h, --help             this text
+
+Exit status: that of the session, once it has ended; 0 when you leave; 125 when Entry failed.
+";
+
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Parsed {
@@ -64,7 +82,7 @@ pub enum Parsed {
 /// The environment, as a function so that tests have their own.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Reads the arguments behind `enter` or `attach`.
+/// Reads the arguments behind `enter`, `attach` or `watch`.
 ///
 /// # Errors
 /// A text for the person, without `entry:` in front.
@@ -79,7 +97,8 @@ fn parse_with(
 ) -> Result<Parsed, String> {
     use lexopt::Arg::{Long, Short, Value};
     let mut given = Given::default();
-    let entering = action == Action::Enter;
+    let (entering, attaching, watching) =
+        (action == Action::Enter, action == Action::Attach, action == Action::Watch);
     let plain = |error: lexopt::Error| error.to_string();
     loop {
         // lexopt does not tell whether `--` was there, and behind it begins the command.
@@ -93,13 +112,21 @@ fn parse_with(
         let Some(argument) = arguments.next().map_err(plain)? else { break };
         match argument {
             Short('h') | Long("help") => {
-                return Ok(Parsed::Help(if entering { ENTER_HELP } else { ATTACH_HELP }));
+                return Ok(Parsed::Help(match action {
+                    Action::Enter => ENTER_HELP,
+                    Action::Attach => ATTACH_HELP,
+                    Action::Watch => WATCH_HELP,
+                }));
             }
             Long("gateway") => given.gateway = Some(text(arguments.value().map_err(plain)?)?),
             Long("ca") => given.ca = Some(arguments.value().map_err(plain)?.into()),
-            Long("container") => given.container = Some(text(arguments.value().map_err(plain)?)?),
+            Long("container") if !watching => {
+                given.container = Some(text(arguments.value().map_err(plain)?)?)
+            }
             Long("token-file") => given.token_file = Some(arguments.value().map_err(plain)?),
-            Long("protocol") => given.protocol = Some(protocol(&arguments.value().map_err(plain)?)?),
+            Long("protocol") if !watching => {
+                given.protocol = Some(protocol(&arguments.value().map_err(plain)?)?)
+            }
             Long("token") => {
                 return Err("a token on the command line is seen by everybody on this machine; \
                             put it into ENTRY_TOKEN or a --token-file"
@@ -118,7 +145,7 @@ fn parse_with(
                 given.environment.extend(variable_or_own(variable, environment)?);
             }
             Long("escape") if entering => given.escape = Some(escape(&arguments.value().map_err(plain)?)?),
-            Long("tail") if !entering => {
+            Long("tail") if attaching => {
                 let lines = arguments.value().map_err(plain)?;
                 given.tail = Some(lines.parse().map_err(|_| "--tail wants a number of lines".to_owned())?);
             }
@@ -127,7 +154,7 @@ fn parse_with(
         }
     }
     if given.command_asked && !entering {
-        return Err("attach runs no command; `entry enter … -- COMMAND` does".to_owned());
+        return Err("no command is run here; `entry enter … -- COMMAND` does".to_owned());
     }
     if given.command_asked && given.command.is_empty() {
         return Err("no command behind '--'".to_owned());
@@ -156,7 +183,10 @@ struct Given {
 
 impl Given {
     fn options(self, action: Action, environment: Environment<'_>) -> Result<Options, String> {
-        let target = target(self.container, self.words)?;
+        let target = match action {
+            Action::Enter | Action::Attach => target(self.container, self.words)?,
+            Action::Watch => session(self.words)?,
+        };
         let url = match self.gateway {
             Some(url) => url,
             None => match environment("ENTRY_GATEWAY").filter(|url| !url.is_empty()) {
@@ -208,6 +238,14 @@ fn target(container: Option<String>, words: Vec<String>) -> Result<Target, Strin
             Err(format!("'{word}' is too much; a command comes behind '--'"))
         }
         (None, ..) => Err("which container? APP PROC [INSTANCE] or --container NAME".to_owned()),
+    }
+}
+
+/// The session to watch.
+fn session(words: Vec<String>) -> Result<Target, String> {
+    match &words[..] {
+        [id] if !id.is_empty() => Ok(Target::Session(id.clone())),
+        _ => Err("which session? Its id, as `entry top` and the gateway's log tell it".to_owned()),
     }
 }
 
@@ -334,13 +372,15 @@ mod tests {
         let sealed = ["--gateway=wss://g", "--ca", "ca.pem", "a", "p"];
         let options = run_with(Action::Attach, &sealed, &[]).unwrap();
         assert_eq!((options.gateway.is_secure(), options.ca), (true, Some("ca.pem".into())));
+        let options = run_with(Action::Watch, &["1:2"], &own).unwrap();
+        assert_eq!(options.target, Target::Session("1:2".into()));
         assert_eq!(run_with(Action::Enter, &["--escape=none", "a", "p"], &[]).unwrap().escape, None);
     }
 
     #[test]
     fn mistakes_are_named() {
-        use Action::{Attach, Enter};
-        let table: [(Action, &[&str], &str); 20] = [
+        use Action::{Attach, Enter, Watch};
+        let table: [(Action, &[&str], &str); 24] = [
             (Enter, &[], "which container?"),
             (Enter, &["a"], "which container?"),
             (Enter, &["a", ""], "empty"),
@@ -360,7 +400,11 @@ mod tests {
             (Enter, &["a", "p", "-x"], "-x"),
             (Attach, &["a", "p", "--tail", "-1"], "--tail wants"),
             (Attach, &["a", "p", "-t"], "-t"),
-            (Attach, &["a", "p", "--", "ls"], "runs no command"),
+            (Attach, &["a", "p", "--", "ls"], "no command is run here"),
+            (Watch, &[], "which session?"),
+            (Watch, &["a", "p"], "which session?"),
+            (Watch, &["--container", "c"], "--container"),
+            (Watch, &["--tail", "1", "x"], "--tail"),
         ];
         for (action, words, what) in table {
             let error = run_with(action, words, &[]).map(drop).unwrap_err();
@@ -373,7 +417,9 @@ mod tests {
 
     #[test]
     fn help_is_help() {
-        for (action, start) in [(Action::Enter, "Enter"), (Action::Attach, "Follow")] {
+        for (action, start) in
+            [(Action::Enter, "Enter"), (Action::Attach, "Follow"), (Action::Watch, "Watch")]
+        {
             let parsed = parse_with(action, lexopt::Parser::from_args(["a", "-h"]), &|_| None).unwrap();
             assert!(matches!(parsed, Parsed::Help(help) if help.starts_with(start)));
         }

@@ -35,6 +35,11 @@ impl Ending {
         Ending::failed(format!("left by {}.", char::from(escape)))
     }
 
+    /// The person has seen enough.
+    pub(super) fn well() -> Ending {
+        Ending { status: 0, says: None }
+    }
+
     /// A signal ended this process.
     pub(super) fn signal(number: u8) -> Ending {
         Ending { status: 128_u8.saturating_add(number), says: None }

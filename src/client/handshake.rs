@@ -137,6 +137,7 @@ fn request(options: &Options, key: &str) -> Result<String, String> {
     let endpoint = match options.action {
         Action::Enter => "enter",
         Action::Attach => "attach",
+        Action::Watch => "watch",
     };
     let mut head = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -152,7 +153,7 @@ fn request(options: &Options, key: &str) -> Result<String, String> {
         Target::Instance { app, proc, instance } if options.beyond_lain().is_none() => {
             Some((app, proc, instance))
         }
-        Target::Instance { .. } | Target::Container(_) => None,
+        Target::Instance { .. } | Target::Container(_) | Target::Session(_) => None,
     };
     if let Some((app, proc, instance)) = old.filter(|_| options.protocol != Protocol::V1) {
         let headers = [

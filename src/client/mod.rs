@@ -1,4 +1,4 @@
-//! `entry enter` and `entry attach`: a person's side of a session.
+//! `entry enter`, `entry attach` and `entry watch`: a person's side of a session.
 //!
 //! ```text
 //! stdin ─▶ thread ─▶ ┌──────┐ ─▶ WebSocket ─▶ gateway
@@ -22,8 +22,9 @@ mod session;
 mod signals;
 pub(crate) mod terminal;
 mod text;
+mod watching;
 
-pub use arguments::{ATTACH_HELP, ENTER_HELP, Parsed, parse};
+pub use arguments::{ATTACH_HELP, ENTER_HELP, Parsed, WATCH_HELP, parse};
 pub use gateway::Gateway;
 pub use options::{Options, Protocol, Target, Timeouts, TtyChoice};
 
@@ -31,7 +32,7 @@ use crate::outcome::Action;
 use ending::Ending;
 use std::io::{self, Write as _};
 
-/// `entry enter` and `entry attach`, from their arguments to the process's exit status.
+/// `entry enter`, `entry attach` and `entry watch`, from their arguments to the process's exit status.
 pub fn main(action: Action, arguments: lexopt::Parser) -> u8 {
     match parse(action, arguments) {
         Ok(Parsed::Run(options)) => run(*options),
@@ -43,6 +44,7 @@ pub fn main(action: Action, arguments: lexopt::Parser) -> u8 {
             let command = match action {
                 Action::Enter => "enter",
                 Action::Attach => "attach",
+                Action::Watch => "watch",
             };
             Ending::failed(format!("{why}\nTry 'entry {command} --help'.")).tell()
         }

@@ -13,9 +13,9 @@ pub struct Options {
     pub gateway: Gateway,
     /// The authorities that are trusted to know the gateway, in PEM; this machine's where there is none.
     pub ca: Option<PathBuf>,
-    /// `enter` or `attach`.
+    /// `enter`, `attach` or `watch`.
     pub action: Action,
-    /// What to enter.
+    /// What to enter, or whom to watch.
     pub target: Target,
     /// The command with its arguments; empty for a shell.
     pub command: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Options {
     pub timeouts: Timeouts,
 }
 
-/// A container, named in one of two ways.
+/// A container, named in one of two ways, or a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// By app, proc and instance.
@@ -55,6 +55,8 @@ pub enum Target {
     },
     /// By name or id, where the gateway permits it.
     Container(String),
+    /// An open session, by its id; to watch.
+    Session(String),
 }
 
 /// Whether the process gets a terminal.
@@ -136,6 +138,8 @@ impl Options {
     ) -> Result<bool, String> {
         match (self.action, self.tty) {
             (Action::Attach, _) | (Action::Enter, TtyChoice::Never) => Ok(false),
+            // So that what is typed does not stand in what is watched.
+            (Action::Watch, _) => Ok(stdin_is_terminal && stdout_is_terminal),
             (Action::Enter, TtyChoice::Auto) => {
                 Ok(self.command.is_empty() && stdin_is_terminal && stdout_is_terminal)
             }
@@ -149,6 +153,7 @@ impl Options {
     /// What LAIN's protocol has no words for, if anything of that is asked for.
     pub(super) fn beyond_lain(&self) -> Option<&'static str> {
         let asked = [
+            (matches!(self.target, Target::Session(_)), "watching"),
             (matches!(self.target, Target::Container(_)), "--container"),
             (!self.command.is_empty(), "a command"),
             (!self.user.is_empty(), "--user"),
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_terminal_only_for_a_terminal() {
-        use Action::{Attach, Enter};
+        use Action::{Attach, Enter, Watch};
         use TtyChoice::{Always, Auto, Never};
         const SHELL: &[&str] = &[];
         const LS: &[&str] = &["ls"];
@@ -210,6 +215,9 @@ mod tests {
             (Attach, Auto, SHELL, true, true, Ok(false)),
             (Attach, Always, SHELL, true, true, Ok(false)),
             (Attach, Never, SHELL, true, true, Ok(false)),
+            (Watch, Auto, SHELL, true, true, Ok(true)),
+            (Watch, Auto, SHELL, false, true, Ok(false)),
+            (Watch, Auto, SHELL, true, false, Ok(false)),
         ];
         for (action, tty, command, stdin, stdout, wanted) in table {
             let got = options(action, tty, command).wants_tty(stdin, stdout).map_err(drop);

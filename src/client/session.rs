@@ -15,6 +15,7 @@ use super::options::{Options, Target};
 use super::output::Output;
 use super::signals::{Signal, Signals};
 use super::terminal::{self, RawTerminal};
+use super::watching::{self, Watched};
 use crate::outcome::Action;
 use crate::wire::message::{Hello, Output as OutputStream, ResponseMessage, ResponseType};
 use mio::{Events, Poll, Token, Waker};
@@ -72,6 +73,7 @@ fn begin(options: &Options) -> Result<(Session<'_>, Poll), Ending> {
         window: None,
         deaf: false,
         closing: None,
+        watched: Watched::default(),
     };
     Ok((session, poll))
 }
@@ -106,6 +108,8 @@ struct Session<'a> {
     /// The socket was not read in the last turn, because the output is behind.
     deaf: bool,
     closing: Option<Closing>,
+    /// Of the terminal that is watched.
+    watched: Watched,
 }
 
 /// Whether a side has more to do without waiting.
@@ -156,6 +160,7 @@ impl Session<'_> {
                 (hello.app, hello.proc, hello.instance) = (app, proc, instance);
             }
             Target::Container(name) => hello.container = name,
+            Target::Session(id) => hello.session = id,
         }
         hello
     }
@@ -172,7 +177,7 @@ impl Session<'_> {
                 Some(raw.map_err(|error| Ending::failed(format!("the terminal refused raw mode: {error}")))?);
             self.tell_window();
         }
-        if self.options.action == Action::Enter {
+        if self.options.action == Action::Enter || self.tty {
             let stdin = Stdin::start(Arc::clone(&self.waker));
             self.stdin =
                 Some(stdin.map_err(|error| Ending::failed(format!("stdin cannot be read: {error}")))?);
@@ -185,6 +190,9 @@ impl Session<'_> {
         let window = terminal::window_size();
         if self.opened && self.tty && window.is_some() && window != self.window {
             self.window = window;
+            if self.options.action == Action::Watch {
+                return;
+            }
             window.into_iter().for_each(|window| self.link.send_window(window));
         }
     }
@@ -248,6 +256,10 @@ impl Session<'_> {
     }
 
     fn close(&mut self, ending: Ending, writes_out: bool) {
+        let is_on_screen = self.options.action == Action::Watch && self.tty && self.opened;
+        if is_on_screen && self.closing.is_none() {
+            self.output.write(OutputStream::Stdout, watching::AS_BEFORE.to_vec());
+        }
         self.stdin = None;
         if !writes_out {
             self.terminal = None;
@@ -289,6 +301,13 @@ impl Session<'_> {
     }
 
     fn send_bytes(&mut self, bytes: Vec<u8>) {
+        if self.options.action == Action::Watch {
+            return match watching::leaves(&bytes) {
+                // What has come is still written: the screen is put back behind it.
+                Some(ending) => self.close(ending, true),
+                None => {}
+            };
+        }
         let Some(mut escape) = self.escape.take() else {
             return self.send_filtered(bytes);
         };
@@ -376,13 +395,20 @@ impl Session<'_> {
                 return self.close(ending, true);
             }
             Ok(ResponseType::Opened) => {
+                if let (Some(opened), Action::Watch) = (&message.opened, self.options.action) {
+                    self.output.write(OutputStream::Stderr, watching::title(opened, self.tty));
+                }
                 return self.open().unwrap_or_else(|ending| self.leave(ending));
             }
+            Ok(ResponseType::Size) => return self.watched.sized(&message.content),
             // Marks and echoes come to who asks for them; a type that only newer gateways have is none of ours.
             Ok(ResponseType::Ping | ResponseType::Mark | ResponseType::Echo) | Err(_) => return,
         };
         if !message.content.is_empty() {
             self.output.write(stream, message.content);
+        }
+        if let Some(note) = self.watched.note(self.window.filter(|_| self.tty)) {
+            self.output.write(OutputStream::Stderr, note);
         }
     }
 

@@ -6,7 +6,7 @@ use super::recording::Wanted;
 use super::sources::Surroundings;
 use super::{
     Config, ContainerRule, Front, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
-    WantedLimits, Watch,
+    WantedLimits, Watch, Watching,
 };
 use crate::commands::alerts::Pattern;
 use crate::engine::fleet::ENGINES_MAX;
@@ -35,6 +35,7 @@ pub(super) struct Draft {
     pub(super) idle_minutes: Option<u32>,
     pub(super) lasts_minutes: Option<u32>,
     pub(super) drain_seconds: Option<u32>,
+    pub(super) watching: Watching,
     pub(super) reap: ReapMode,
     pub(super) unguarded: bool,
     pub(super) reap_helper: Option<String>,
@@ -163,6 +164,7 @@ impl Draft {
         settings.idle_seconds_max = self.idle_minutes.map(|minutes| minutes * 60);
         settings.lasts_seconds_max = self.lasts_minutes.map(|minutes| minutes * 60);
         settings.drain_seconds = self.drain_seconds.unwrap_or(settings.drain_seconds);
+        settings.watching = self.watching;
         settings.reap = self.reap;
         // What the demo runs ends with it.
         settings.guard = !self.unguarded && !self.demo;
@@ -278,6 +280,15 @@ fn docker_cert_path(surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, 
             let why = "DOCKER_TLS_VERIFY is set, but not DOCKER_CERT_PATH, the directory of the engine's certificates";
             Err(why.to_owned())
         }
+    }
+}
+
+pub(super) fn watching(text: &str) -> Result<Watching, String> {
+    match text {
+        "off" => Ok(Watching::Off),
+        "told" => Ok(Watching::Told),
+        "silent" => Ok(Watching::Silent),
+        _ => Err(format!("takes off, told or silent, not {text:?}")),
     }
 }
 

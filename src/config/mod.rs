@@ -74,6 +74,25 @@ pub const TERM_BYTES_MAX: usize = 64;
 /// What may wait for an attached viewer before he loses lines.
 pub const VIEWER_BACKLOG_BYTES_MAX: usize = 256 * 1024;
 
+// What a watcher may take.
+
+/// What is kept of each open session's last output, where sessions may be watched: what a watcher begins with, and how far
+/// he may lag behind. Twice what makes a screen of 200 columns and 50 rows with colours.
+pub const WATCHED_BYTES_MAX: usize = 32 * 1024;
+/// Watchers of one session.
+pub const WATCHERS_MAX: usize = 8;
+/// How long a watcher who was too slow waits before he looks again.
+pub const WATCHER_REST_MILLISECONDS: u64 = 250;
+/// How often one turn looks for one watcher.
+pub const LOOKS_PER_TURN: usize = 4;
+/// What waits to be told to somebody whom others watch.
+pub const WATCHED_NOTES_MAX: usize = 8;
+
+// What a page may be told.
+
+/// Targets in one list of what somebody may enter.
+pub const TARGETS_LISTED_MAX: usize = 500;
+
 // What an engine may take.
 
 /// From the client's wish to a running process.
@@ -296,6 +315,18 @@ impl ContainerRule {
     }
 }
 
+/// Whether open sessions may be watched by those who have the right to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// They may not; nothing is kept for it.
+    #[default]
+    Off,
+    /// They may, and whoever is in there is told who watches.
+    Told,
+    /// They may, and nobody is told.
+    Silent,
+}
+
 /// What is ended of what a session leaves in its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReapMode {
@@ -390,6 +421,8 @@ pub struct Settings {
     pub lasts_seconds_max: Option<u32>,
     /// How long open sessions may go on once the gateway is asked to go down.
     pub drain_seconds: u32,
+    /// Whether open sessions may be watched.
+    pub watching: Watching,
     /// What is ended of what sessions leave.
     pub reap: ReapMode,
     /// In containers with open sessions stands a guard, which ends what they leave if the gateway is killed.
@@ -420,6 +453,7 @@ impl Default for Settings {
             idle_seconds_max: None,
             lasts_seconds_max: None,
             drain_seconds: DRAIN_SECONDS,
+            watching: Watching::default(),
             reap: ReapMode::default(),
             guard: true,
             reap_helper: None,

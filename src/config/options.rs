@@ -3,7 +3,7 @@
 
 use super::draft::{
     Draft, EngineWish, admin_listen, alert_webhook, container_pattern, engine, image, labels, locate,
-    log_format, number, on_or_off, path, reap,
+    log_format, number, on_or_off, path, reap, watching,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, front, recording};
@@ -219,7 +219,7 @@ const ROWS: &[Row] = &[
     row(
         "base-path",
         One("PATH"),
-        "what stands before /enter, /attach, /api/ping, /livez and /readyz",
+        "what stands before /enter, /attach, /watch, /api/ping, /livez and /readyz",
         |draft, text| {
             draft.front.base_path = front::base_path(text)?;
             Ok(())
@@ -267,6 +267,16 @@ const ROWS: &[Row] = &[
         "how long open sessions may go on after SIGTERM; a second one ends them at once  [5]",
         |draft, text| {
             draft.drain_seconds = Some(number(text, 0, 86_400)?);
+            Ok(())
+        },
+    ),
+    row(
+        "watch",
+        One("HOW"),
+        "let those who have the right to watch see what happens in open sessions (entry watch): told,\n\
+         and whoever is in there is told who watches; silent, and nobody is  [off]",
+        |draft, text| {
+            draft.watching = watching(text)?;
             Ok(())
         },
     ),

@@ -39,6 +39,12 @@ pub fn list_containers(dialect: &Dialect, labels: &[(&str, &str)]) -> Vec<u8> {
     request("GET", &target, &[], None)
 }
 
+/// `GET /containers/json`, of all that run, in whichever version the engine likes best. Read the answer with
+/// [`read_list`](super::reply::read_list).
+pub fn list_all_containers() -> Vec<u8> {
+    request("GET", "/containers/json", &[], None)
+}
+
 /// `GET /containers/{id}/json`. Read the answer with [`read_container`](super::reply::read_container).
 pub fn inspect_container(dialect: &Dialect, name_or_id: &str) -> Vec<u8> {
     request("GET", &container_target(dialect, name_or_id, "json"), &[], None)

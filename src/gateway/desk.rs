@@ -3,6 +3,7 @@
 //! waits for it.
 
 use super::dossier::Asked;
+use super::slab::Key;
 use mio::Waker;
 use std::io;
 use std::net::IpAddr;
@@ -82,6 +83,10 @@ pub(super) enum Order {
     List(Listing),
     /// End this session, with a word to the person; whether there was one is told back.
     End { number: u64, reason: String, tell: Sender<bool> },
+    /// There is something to be seen for this watcher.
+    Look(Key),
+    /// There is something to be told to whoever is in this session, which is watched.
+    Tell(Key),
 }
 
 /// A loop's way through its sessions.
@@ -95,7 +100,7 @@ pub(super) struct Listing {
 }
 
 /// The way to one loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) orders: Sender<Order>,
     pub(super) waker: Arc<Waker>,
@@ -161,7 +166,7 @@ impl Desk {
 }
 
 impl Line {
-    fn ask(&self, order: Order) -> io::Result<()> {
+    pub(super) fn ask(&self, order: Order) -> io::Result<()> {
         self.orders.send(order).map_err(|_| silence())?;
         self.waker.wake()
     }

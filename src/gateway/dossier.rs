@@ -4,7 +4,6 @@
 use super::observer::{Observer, Seen, Wanted};
 use crate::access::Right;
 use crate::access::tokens::TokenId;
-use crate::locate::Target;
 use crate::session::{Millis, Wish};
 
 /// What of a target and a command is kept, in bytes; what is longer is cut.
@@ -45,18 +44,17 @@ pub struct Asked {
 const RIGHT_BITS: u8 = 3;
 const HAS_TOKEN: u8 = 4;
 const IS_CUT: u8 = 8;
-const RIGHTS: [Right; 3] = [Right::Enter, Right::Attach, Right::Exec];
 
 impl Dossier {
     pub(super) fn new(wish: &Wish) -> Dossier {
-        let right = RIGHTS.iter().position(|right| *right == wish.right).unwrap_or(0);
+        let right = Right::ALL.iter().position(|right| *right == wish.right).unwrap_or(0);
         let mut flags = u8::try_from(right).unwrap_or(0);
         let mut bytes = vec![0];
         if let Some(TokenId(id)) = &wish.token {
             flags |= HAS_TOKEN;
             bytes.extend_from_slice(id);
         }
-        let target = target_text(&wish.target);
+        let target = wish.target.to_string();
         for text in std::iter::once(&target).chain(&wish.command) {
             let room = DOSSIER_BYTES_MAX.saturating_sub(bytes.len() + 2);
             let kept =
@@ -129,7 +127,7 @@ impl Dossier {
         }
         let mut texts = texts.into_iter();
         Asked {
-            right: RIGHTS.get(usize::from(flags & RIGHT_BITS)).copied().unwrap_or(Right::Enter),
+            right: Right::ALL.get(usize::from(flags & RIGHT_BITS)).copied().unwrap_or(Right::Enter),
             token,
             target: texts.next().unwrap_or_default(),
             command: texts.collect(),
@@ -138,18 +136,10 @@ impl Dossier {
     }
 }
 
-/// As rules have it.
-fn target_text(target: &Target) -> String {
-    match target {
-        Target::Container(name) => format!("container:{name}"),
-        Target::App { app, proc, instance } if instance.is_empty() => format!("{app}/{proc}"),
-        Target::App { app, proc, instance } => format!("{app}/{proc}/{instance}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::locate::Target;
     use std::net::{IpAddr, Ipv4Addr};
 
     fn wish(right: Right, target: Target, command: &[&str], token: Option<TokenId>) -> Wish {

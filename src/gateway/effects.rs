@@ -93,6 +93,12 @@ impl Gateway {
                 }
             }
             Effect::Relieved(post) => self.guards.relieve(&post, key),
+            Effect::Seek(id) => {
+                let subject = self.gallery.subject(id.number);
+                self.step(key, Input::Sought(subject));
+            }
+            Effect::Sit { watched, user } => self.sit(key, watched, user),
+            Effect::Rise => self.rise(key),
             Effect::Tell(told) => self.tell(key, &told),
         }
     }

@@ -4,7 +4,7 @@ use super::dossier::Dossier;
 use super::socket::Leg;
 use crate::crowd::{Crowd, Place};
 use crate::outcome::Outcome;
-use crate::session::{Call, CallError, Millis, Session};
+use crate::session::{Call, CallError, Millis, NoSeat, Session, Sight, Subject};
 use crate::wire::http::Reply;
 
 /// A session and its legs.
@@ -108,6 +108,14 @@ pub(super) enum Input {
     /// A session that this guard is to know of, and one that it may forget.
     Guards(u64),
     GuardsNoMore(u64),
+    /// The session that this watcher asked for, if it is there.
+    Sought(Option<Box<Subject>>),
+    /// There is no seat for this watcher.
+    NotSeated(NoSeat),
+    /// What this watcher is to see.
+    Sight(Box<Sight>),
+    /// Somebody watches this one, or has gone.
+    Watched(String),
 }
 
 #[cfg(test)]

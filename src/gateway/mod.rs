@@ -19,6 +19,7 @@ mod observer;
 mod orders;
 mod peers;
 pub mod probe;
+mod recent;
 pub mod rules;
 mod server;
 pub mod slab;
@@ -27,6 +28,7 @@ mod telling;
 pub mod timer;
 mod tokens;
 mod upstream;
+mod watching;
 
 pub use counters::{Counters, Pulse};
 pub use dossier::Asked;
@@ -36,16 +38,17 @@ pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
 use crate::audit::{Alerts, Audit};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Watching};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
+use crate::locate::census::Census;
 use crate::metrics::add_alone;
 use crate::recording::Recorder;
 use crate::session::{Context, Effect, Lane, Millis, Session};
 use crate::sys;
 use buffers::Pool;
 use certificates::Own;
-use desk::{Listing, Order};
+use desk::{Line, Listing, Order};
 use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
@@ -55,7 +58,7 @@ use peers::Peers;
 use rules::SharedRules;
 use slab::{Key, Slab};
 use socket::{Filled, Leg, Socket};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,6 +68,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
 use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
+use watching::{Gallery, View};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
 fn wall_clock() -> UnixSeconds {
@@ -102,6 +106,11 @@ struct Gateway {
     /// Sessions whose engines are not read until what they have said is recorded.
     held_back: Vec<Key>,
     orders: Receiver<Order>,
+    /// The way to this loop, for others.
+    line: Line,
+    /// What can be watched, in all loops, and who watches, in this one.
+    gallery: Arc<Gallery>,
+    views: HashMap<Key, View>,
     /// The waker has called since orders were last looked for.
     called: bool,
     listings: Vec<Listing>,
@@ -110,6 +119,7 @@ struct Gateway {
     next_number: u64,
     number_step: u64,
     engines: Engines,
+    census: Census,
     entries: Slab<Entry>,
     guards: Guards,
     wheel: Wheel,
@@ -204,6 +214,10 @@ impl Gateway {
                     entry.armed = Millis::MAX;
                 }
                 self.step(key, Input::Timer);
+                if self.settings.watching != Watching::Off {
+                    self.look(key);
+                    self.tell_watched(key);
+                }
             }
         }
         if self.shared_rules.version() != self.rules_version {
@@ -341,6 +355,9 @@ impl Gateway {
             entry.queued = false;
             entry.count_held(&self.crowd);
         }
+        if !self.views.is_empty() {
+            self.look(key);
+        }
         self.requeue(key);
     }
 
@@ -377,6 +394,7 @@ impl Gateway {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog,
             to_client,
             to_engine,
@@ -402,6 +420,10 @@ impl Gateway {
             Input::End(outcome) => session.end_with(&mut cx, outcome),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
+            Input::Sought(subject) => session.sought(&mut cx, subject),
+            Input::NotSeated(why) => session.not_seated(&mut cx, why),
+            Input::Sight(sight) => session.sight(&mut cx, *sight),
+            Input::Watched(text) => session.watched(&mut cx, &text),
         }));
         if whole.is_err() {
             log::error!(session:% = session.id(); "a bug of Entry; the session is ended: {}", bug::take());

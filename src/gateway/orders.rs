@@ -17,6 +17,8 @@ impl Gateway {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::List(listing) => self.listings.push(listing),
+                Order::Look(key) => self.look(key),
+                Order::Tell(key) => self.tell_watched(key),
                 Order::End { number, reason, tell } => {
                     let found = self
                         .entries

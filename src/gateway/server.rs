@@ -11,16 +11,18 @@ use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
 use super::tokens::{LISTENER, WAKER, call_token};
+use super::watching::Gallery;
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
 use crate::audit::{Alerts, Audit};
-use crate::config::{self, Config, WantedLimits};
+use crate::config::{self, Config, WantedLimits, Watching};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
+use crate::locate::census::Census;
 use crate::recording::Recorder;
 use crate::sys;
 use mio::{Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,6 +109,7 @@ impl Server {
         let own = Own::read(&config.tls).map_err(io::Error::other)?;
         let resolver = Resolver::default();
         let settings = Arc::new(config.settings.clone());
+        let gallery: Arc<Gallery> = Arc::default();
         let recorder =
             settings.record.as_ref().map(|record| Recorder::start(record, crowd.clone())).transpose()?;
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
@@ -139,7 +142,8 @@ impl Server {
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             wakers.push(waker.clone());
             let (orders, ordered) = channel();
-            lines.push(Line { orders, waker: waker.clone() });
+            let line = Line { orders, waker: waker.clone() };
+            lines.push(line.clone());
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
             let listener = Listener::new(poll.registry(), socket, LISTENER, crowd.clone())?;
@@ -160,16 +164,20 @@ impl Server {
                 audit: audit.clone(),
                 alerts: alerts.clone(),
                 audits_commands: config.watch.audit_commands,
-                is_watched: config.watch.is_on() || recorder.is_some(),
+                is_watched: config.watch.is_on() || recorder.is_some() || settings.watching != Watching::Off,
                 recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
                 held_back: Vec::new(),
                 orders: ordered,
+                line,
+                gallery: gallery.clone(),
+                views: HashMap::new(),
                 called: false,
                 listings: Vec::new(),
                 boot,
                 next_number: number as u64 + 1,
                 number_step: config.workers as u64,
                 engines: config.settings.peers.table(),
+                census: Census::default(),
                 entries: Slab::new(),
                 guards: Guards::new(guards_max(config, descriptors) / config.workers),
                 wheel: Wheel::new(0),

@@ -6,9 +6,10 @@ use super::dossier::{Asked, Dossier};
 use super::entry::Input;
 use super::slab::Key;
 use super::{Counters, Gateway};
+use crate::access::Right;
 use crate::audit::{Record, Scribe, Whose};
+use crate::config::Watching;
 use crate::crowd::Full;
-use crate::engine::EngineId;
 use crate::outcome::Outcome;
 use crate::recording::About;
 use crate::session::{Event as Told, Reap, Recorded, SessionId, Whereabouts};
@@ -20,9 +21,14 @@ impl Gateway {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let id = entry.session.id();
         match told {
-            // Until it is open, at least: who is refused is told with what he asked for.
-            Told::Asked(wish) => entry.dossier = Some(Box::new(Dossier::new(wish))),
-            Told::Opened { container, engine, stages, window: _ } => {
+            Told::Asked(wish) => {
+                // Until it is open, at least: who is refused is told with what he asked for.
+                entry.dossier = Some(Box::new(Dossier::new(wish)));
+                if self.settings.watching != Watching::Off && wish.right != Right::Watch {
+                    self.prepare_stage(key, &wish.target);
+                }
+            }
+            Told::Opened { container, engine, stages, window: _, name: called, tty } => {
                 if !self.is_watched {
                     entry.dossier = None;
                 }
@@ -39,7 +45,8 @@ impl Gateway {
                     session:% = id, container, engine:% = name;
                     "opened in container {container}{of} after {} ms", stages.total()
                 );
-                self.record_opening(key, container, *engine);
+                self.open_to_watchers(key, container, called.as_deref(), *tty);
+                self.record_opening(key, None);
             }
             Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
@@ -70,12 +77,20 @@ impl Gateway {
             }
             // Whoever looks on has seen it.
             Told::Resized(_) => {}
+            Told::Watches { watched, user, address } => {
+                Counters::count(&self.counters.access_allowed);
+                log::info!(session:% = id, user, address:%; "{user} from {address} watches session {watched}");
+                self.record_opening(key, Some(*watched));
+            }
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
                 log::debug!(session:% = id; "closed, {why}");
             }
             Told::Ended { outcome, was } => {
                 self.counters.count_outcome(outcome);
+                if self.settings.watching != Watching::Off {
+                    self.gallery.closes(id.number, outcome.exit_status(), &outcome.to_string());
+                }
                 let label = outcome.label();
                 let asked = entry.dossier.as_deref().filter(|_| was.since.is_none()).map(Dossier::open);
                 let wish = asked.as_ref().map_or(String::new(), |asked| wish_text(asked, was.address));
@@ -93,15 +108,16 @@ impl Gateway {
     }
 
     /// Writes down that somebody is in; where that must be and cannot, he is not.
-    fn record_opening(&mut self, key: Key, container: &str, engine: EngineId) {
+    fn record_opening(&mut self, key: Key, watched: Option<SessionId>) {
         let (Some(audit), Some(entry)) = (&self.audit, self.entries.get_mut(key)) else { return };
         let asked = entry.dossier.as_deref().map(Dossier::open);
         let was = entry.session.whereabouts().unwrap_or_default();
         let is_recorded = audit.record(&Record {
             user: was.user.as_deref(),
-            container,
-            engine: self.engines.name(engine),
+            container: &was.container,
+            engine: was.engine.map_or("", |engine| self.engines.name(engine)),
             address: was.address.map(|address| address.to_string()),
+            watches: watched.map(|watched| watched.to_string()),
             ..record("opened", entry.session.id(), asked.as_ref())
         });
         if audit.is_required() && (!is_recorded || audit.is_failing()) {

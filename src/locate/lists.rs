@@ -9,6 +9,7 @@ use super::{At, Candidate, Labels, Scheme, Target};
 use crate::engine::reply::read_list;
 use crate::engine::{Dialect, EngineError, request};
 use crate::wire::http::Reply;
+use std::collections::BTreeMap;
 
 /// By which labels containers are known, in the order in which they are tried. The default knows Compose, then Swarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,11 @@ impl Schemes {
     /// Tries these in this order.
     pub fn new(schemes: Vec<Scheme>) -> Schemes {
         Schemes(schemes)
+    }
+
+    /// App, proc and instance of a container with these labels, by the first scheme that knows it.
+    pub(super) fn place_of(&self, labels: &BTreeMap<String, String>) -> Option<(String, String, String)> {
+        self.0.iter().find_map(|scheme| scheme.place_of(labels))
     }
 }
 

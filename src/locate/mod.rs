@@ -10,6 +10,7 @@
 //! | `lainlet` | LAIN's lainlet: a service that knows where an app's containers are |
 //! | `webhook` | a service of the operator's that knows it |
 //! | `scheme` | by which labels a container is whose |
+//! | [`census`] | all targets that run, for a list |
 //! | `choice` | of several containers, the one that is meant |
 //!
 //! A [`Locator`] goes through its [`Way`]s in order; the first that knows the app's proc decides. One that cannot be
@@ -23,6 +24,7 @@
 //!
 //! May not know: sockets, clocks, randomness, logs, sessions, who may enter.
 
+pub mod census;
 mod choice;
 mod lainlet;
 pub mod lists;
@@ -89,6 +91,17 @@ impl Target {
             }
         }
         Ok(())
+    }
+}
+
+/// As rules have it: `APP/PROC`, `APP/PROC/INSTANCE` or `container:NAME`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Container(name) => write!(f, "container:{name}"),
+            Target::App { app, proc, instance } if instance.is_empty() => write!(f, "{app}/{proc}"),
+            Target::App { app, proc, instance } => write!(f, "{app}/{proc}/{instance}"),
+        }
     }
 }
 

@@ -59,6 +59,20 @@ impl Scheme {
         }
     }
 
+    /// App, proc and instance of the container with these labels; None where it has none.
+    pub(super) fn place_of(&self, labels: &BTreeMap<String, String>) -> Option<(String, String, String)> {
+        let (app, proc) = match self {
+            Scheme::Labels(names) => (labels.get(&names.app)?.as_str(), labels.get(&names.proc)?.as_str()),
+            Scheme::Swarm => {
+                let app = labels.get(STACK_NAMESPACE)?.as_str();
+                let service = labels.get(SWARM_SERVICE)?;
+                (app, service.strip_prefix(app)?.strip_prefix('_')?)
+            }
+        };
+        let instance = self.instance_of(app, proc, labels)?;
+        (!app.is_empty() && !proc.is_empty()).then(|| (app.to_owned(), proc.to_owned(), instance.to_owned()))
+    }
+
     /// Which instance of the app's proc the container with these labels is; None when it is none.
     pub(super) fn instance_of<'a>(
         &self,
@@ -100,6 +114,27 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_container_s_place_is_one_that_finds_it() {
+        let swarm = [(STACK_NAMESPACE, "a_b"), (SWARM_SERVICE, "a_b_c"), (SWARM_TASK, "a_b_c.1.t")];
+        let compose = [(COMPOSE_PROJECT, "shop"), (COMPOSE_SERVICE, "web"), (COMPOSE_NUMBER, "2")];
+        let oneoff = [compose[0], compose[1], (COMPOSE_ONEOFF, "True")];
+        let own = Scheme::Labels(Labels::compose());
+        let place = |parts: [&str; 3]| Some(parts.map(str::to_owned).into());
+        let table: [(&Scheme, &[(&str, &str)], _); 7] = [
+            (&own, &compose, place(["shop", "web", "2"])),
+            (&own, &compose[..2], place(["shop", "web", ""])),
+            (&own, &oneoff, None),
+            (&own, &compose[1..], None),
+            (&Scheme::Swarm, &swarm, place(["a_b", "c", "1"])),
+            (&Scheme::Swarm, &swarm[..1], None),
+            (&Scheme::Swarm, &[swarm[0], (SWARM_SERVICE, "other")], None),
+        ];
+        for (scheme, pairs, expected) in table {
+            assert_eq!(scheme.place_of(&labels(pairs)), expected, "{pairs:?}");
+        }
     }
 
     #[test]

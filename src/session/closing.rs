@@ -284,9 +284,14 @@ impl Session {
                 Some(*state.stay)
             }
             State::Settling(state) => Some(state.stay),
+            State::Watching(_) => {
+                cx.effects.push(Effect::Rise);
+                None
+            }
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         };
@@ -354,14 +359,18 @@ impl Session {
                 // It spoke before it had read ours.
                 self.hear_no_more(cx);
             }
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 match code {
                     Some(code) => write_close(&mut cx.to_client.bytes, code, ""),
                     None => write_frame(&mut cx.to_client.bytes, Opcode::Close, &[]),
                 }
                 self.end(cx, Outcome::ClientLeft);
             }
-            State::Upgrading(_) | State::Guarding(_) | State::Gone => {}
+            State::Upgrading(_) | State::Listing(_) | State::Guarding(_) | State::Gone => {}
         }
     }
 
@@ -441,7 +450,9 @@ fn leaves_a_process(outcome: &Outcome) -> bool {
         | Outcome::ContainerNotFound { .. }
         | Outcome::ContainerNotRunning { .. }
         | Outcome::ContainerStopped { .. }
-        | Outcome::ContainerRemoved => false,
+        | Outcome::ContainerRemoved
+        | Outcome::SessionNotFound { .. }
+        | Outcome::WatchedEnded { .. } => false,
         Outcome::ContainerPaused
         | Outcome::EngineUnavailable { .. }
         | Outcome::EngineLost { .. }

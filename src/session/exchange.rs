@@ -5,6 +5,7 @@ use crate::access::{Rules, UnixSeconds, jwt};
 use crate::config::Settings;
 use crate::crowd::{Crowd, Place};
 use crate::engine::{EngineId, Engines, WindowSize};
+use crate::locate::census::Census;
 use crate::outcome::Outcome;
 use crate::service::Peer;
 use core::net::IpAddr;
@@ -18,6 +19,16 @@ pub struct SessionId {
     pub boot: u64,
     /// Unique in the gateway.
     pub number: u64,
+}
+
+impl SessionId {
+    /// Reads what its display is.
+    pub fn parse(text: &str) -> Option<SessionId> {
+        let (boot, number) = text.split_once(':')?;
+        let plain = |part: &str| part.len() == 16 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let read = |part: &str| plain(part).then(|| u64::from_str_radix(part, 16).ok()).flatten();
+        Some(SessionId { boot: read(boot)?, number: read(number)? })
+    }
 }
 
 impl fmt::Display for SessionId {
@@ -145,6 +156,18 @@ pub enum Effect {
     Unguard(Post),
     /// This guard has left its post.
     Relieved(Post),
+    /// Which session is this? [`Session::sought`](super::Session::sought) follows.
+    Seek(SessionId),
+    /// The session of this watcher is to see that one from now on, by
+    /// [`Session::sight`](super::Session::sight); or [`Session::not_seated`](super::Session::not_seated) follows.
+    Sit {
+        /// What he watches.
+        watched: SessionId,
+        /// Who he is.
+        user: String,
+    },
+    /// It sees nothing any more.
+    Rise,
     /// Write it down.
     Tell(Event),
 }
@@ -172,6 +195,15 @@ pub enum Event {
         /// Where the client is.
         address: IpAddr,
     },
+    /// Somebody is let in to watch another's session.
+    Watches {
+        /// Which.
+        watched: SessionId,
+        /// Who watches, by the rules.
+        user: String,
+        /// Where he is.
+        address: IpAddr,
+    },
     /// The connection did not begin with a PROXY header of a trusted proxy, and is closed.
     BadProxyHeader(&'static str),
     /// The process runs.
@@ -184,6 +216,10 @@ pub enum Event {
         stages: Stages,
         /// The size of its terminal, as far as that is known; none where it has no terminal.
         window: Option<WindowSize>,
+        /// What the container is called, where it was asked for by name or id.
+        name: Option<String>,
+        /// It has a terminal.
+        tty: bool,
     },
     /// The window has this size now.
     Resized(WindowSize),
@@ -256,6 +292,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// The engines, and what is known of their API: sessions learn it, use it and forget it when an engine goes.
     pub engines: &'a mut Engines,
+    /// What runs, as it was last listed.
+    pub census: &'a mut Census,
     /// Bytes that the client's socket has not taken yet.
     pub client_backlog: usize,
     /// What goes to the client.

@@ -59,10 +59,12 @@ impl Session {
         let began = match &self.state {
             State::Opening(state) => seconds(state.began),
             State::Streaming(state) => state.stay.opened_seconds,
+            State::Watching(state) => state.began_seconds(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => return,
         };
@@ -90,6 +92,13 @@ impl Session {
         }
     }
 
+    /// Somebody else begins to watch, or has gone: the person is told.
+    pub fn watched(&mut self, cx: &mut Context<'_>, text: &str) {
+        if let State::Streaming(state) = &self.state {
+            state.note(self.codec, cx, text);
+        }
+    }
+
     /// The gateway goes down: who is in may stay for so many seconds, and who is not is sent elsewhere.
     pub fn drain(&mut self, cx: &mut Context<'_>, seconds: u32) {
         match &mut self.state {
@@ -99,10 +108,12 @@ impl Session {
                 let text = format!("This gateway goes down in {left}: finish by then, and enter again.");
                 state.note(self.codec, cx, &text);
             }
-            // Whose request is still arriving is answered when it is there.
+            // Whose request is still arriving is answered when it is there; a watcher stays as long as whom he watches.
             State::Upgrading(_)
+            | State::Watching(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }

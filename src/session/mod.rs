@@ -8,7 +8,7 @@
 //!    Gone                                                  ▼
 //!                                          Closing: CLOSE, close frame ──▶ Gone
 //! ```
-//! Beside the last states, what the process left in the container is reaped where nobody saw it end.
+//! A watcher of another's session is in Watching in place of Opening and what follows. Beside the last states, what the process left in the container is reaped where nobody saw it end.
 //!
 //! This room names no socket, no clock, no randomness and no log. Whoever drives it (the gateway, a simulation)
 //! gives it what arrived and does what it asks for.
@@ -18,6 +18,7 @@ mod exchange;
 mod guarding;
 mod inbound;
 mod lasting;
+mod listing;
 mod locating;
 mod opening;
 mod reaping;
@@ -26,6 +27,7 @@ mod rights;
 mod starting;
 mod streaming;
 mod upgrading;
+mod watching;
 mod whereabouts;
 
 use crate::config;
@@ -42,12 +44,15 @@ use guarding::Guarding;
 pub use guarding::Post;
 use inbound::{Arrival, Inbound};
 use lasting::Typed;
+use listing::Listing;
 use opening::Opening;
 use reaping::Reaping;
 use rights::Rights;
 use std::ops::Range;
 use streaming::Streaming;
 use upgrading::{Greeting, Upgrading};
+use watching::Watching;
+pub use watching::{Afresh, NoSeat, Sight, Subject};
 pub use whereabouts::{Stages, Whereabouts, Wish};
 
 /// Milliseconds on the driver's monotonic clock.
@@ -104,6 +109,10 @@ enum State {
     Streaming(Streaming),
     Settling(Box<Settling>),
     Closing(Box<Closing>),
+    /// Another's session is looked at.
+    Watching(Box<Watching>),
+    /// No session, but an answer that has to be asked for.
+    Listing(Box<Listing>),
     /// No session, but driven as one.
     Guarding(Box<Guarding>),
     Gone,
@@ -146,6 +155,8 @@ impl Session {
             State::Streaming(state) => state.deadline(),
             State::Settling(state) => state.deadline(),
             State::Closing(state) => state.deadline,
+            State::Watching(state) => state.deadline(),
+            State::Listing(state) => state.deadline,
             State::Guarding(state) => state.deadline(),
             State::Gone => Millis::MAX,
         };
@@ -156,10 +167,14 @@ impl Session {
     /// Whether bytes of the client are wanted, when `engine_backlog` bytes wait for the engine.
     pub fn wants_client(&self, engine_backlog: usize) -> bool {
         match &self.state {
-            State::Upgrading(_) | State::Greeting(_) | State::Settling(_) | State::Closing(_) => true,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Watching(_) => true,
             State::Opening(state) => state.wants_client(),
             State::Streaming(state) => engine_backlog == 0 && state.wants_client(),
-            State::Guarding(_) | State::Gone => false,
+            State::Listing(_) | State::Guarding(_) | State::Gone => false,
         }
     }
 
@@ -173,6 +188,8 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => false,
         }
     }
@@ -192,6 +209,8 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => None,
         }
     }
@@ -206,6 +225,8 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => None,
         }
     }
@@ -217,7 +238,12 @@ impl Session {
             State::Streaming(state) => Some(state.stay.engine),
             State::Settling(state) => Some(state.stay.engine),
             State::Guarding(state) => Some(state.engine()),
-            State::Upgrading(_) | State::Greeting(_) | State::Closing(_) | State::Gone => None,
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
+            | State::Gone => None,
         };
         own.or(self.reaping.as_ref().map(|reaping| reaping.post.engine))
     }
@@ -231,6 +257,8 @@ impl Session {
             State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => 0,
         };
@@ -243,8 +271,8 @@ impl Session {
             State::Upgrading(_) => return self.upgrade_bytes(cx, &buffer[range]),
             State::Closing(state) if state.deaf => return,
             State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {}
-            State::Closing(_) => {}
-            State::Guarding(_) | State::Gone => return,
+            State::Watching(_) | State::Closing(_) => {}
+            State::Listing(_) | State::Guarding(_) | State::Gone => return,
         }
         let mut position = range.start;
         loop {
@@ -288,10 +316,12 @@ impl Session {
             State::Greeting(_) => self.hello_message(cx, &buffer[range]),
             State::Opening(_) => self.early_message(cx, &buffer[range]),
             State::Streaming(_) => self.streaming_message(cx, buffer, range),
+            State::Watching(_) => self.watching_message(cx, &buffer[range]),
             // Too late for it: the process is gone, or the connection as good as.
             State::Upgrading(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => {}
         }
@@ -301,12 +331,16 @@ impl Session {
     pub fn client_closed(&mut self, cx: &mut Context<'_>) {
         match &self.state {
             State::Guarding(_) | State::Gone => {}
-            State::Upgrading(_) => {
+            State::Upgrading(_) | State::Listing(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
             }
             State::Closing(_) => self.client_leg_is_over(cx),
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 self.end(cx, Outcome::ClientVanished);
             }
         }
@@ -322,6 +356,8 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -348,6 +384,8 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -362,6 +400,8 @@ impl Session {
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -375,6 +415,8 @@ impl Session {
             State::Opening(_) => self.opening_called(cx, call, reply),
             State::Streaming(_) => self.streaming_reply(cx, call, reply),
             State::Settling(_) => self.settling_reply(cx, call, reply),
+            State::Watching(_) => self.watching_reply(cx, call, reply),
+            State::Listing(_) => self.listing_reply(cx, call, reply),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
@@ -405,6 +447,8 @@ impl Session {
             State::Streaming(state) if cx.now >= state.deadline() => self.streaming_timer(cx),
             State::Settling(state) if cx.now >= state.deadline() => self.settling_timer(cx),
             State::Closing(state) if cx.now >= state.deadline => self.closing_timer(cx),
+            State::Watching(state) if cx.now >= state.deadline() => self.watching_timer(cx),
+            State::Listing(state) if cx.now >= state.deadline => self.listing_timed_out(cx),
             State::Guarding(state) if cx.now >= state.deadline() => self.guard_timer(cx),
             State::Guarding(_)
             | State::Upgrading(_)
@@ -413,6 +457,8 @@ impl Session {
             | State::Streaming(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Gone => {}
         }
     }
@@ -421,11 +467,15 @@ impl Session {
     pub fn shut_down(&mut self, cx: &mut Context<'_>) {
         self.hurry_reaping(cx.now);
         match &self.state {
-            State::Upgrading(_) => {
+            State::Upgrading(_) | State::Listing(_) => {
                 self.state = State::Gone;
                 cx.effects.push(Effect::CloseClient);
             }
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => {
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => {
                 self.end(cx, Outcome::Drained);
             }
             // It outlasts everybody whom it guards.
@@ -443,8 +493,16 @@ impl Session {
     /// It is one that a person is in, and that has not had its outcome.
     pub fn goes_on(&self) -> bool {
         match &self.state {
-            State::Greeting(_) | State::Opening(_) | State::Streaming(_) | State::Settling(_) => true,
-            State::Upgrading(_) | State::Closing(_) | State::Guarding(_) | State::Gone => false,
+            State::Greeting(_)
+            | State::Opening(_)
+            | State::Streaming(_)
+            | State::Settling(_)
+            | State::Watching(_) => true,
+            State::Upgrading(_)
+            | State::Closing(_)
+            | State::Listing(_)
+            | State::Guarding(_)
+            | State::Gone => false,
         }
     }
 
@@ -487,16 +545,27 @@ impl Session {
         let (before, due) = (one_before(was_due), one_before(self.next_ping));
         let typed = match &mut self.state {
             State::Streaming(state) => state.wonder_about_pause(self.codec, cx),
-            State::Opening(_) => Typed::Nothing,
+            State::Opening(_) | State::Watching(_) => Typed::Nothing,
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => return,
         };
         self.check_rights(cx);
         self.check_time(cx, typed, before, due);
+    }
+}
+
+impl Session {
+    /// Gives a client's ECHO back. As with WebSocket's own pings: who does not read gets no pile of answers.
+    fn echo(&self, cx: &mut Context<'_>, content: Vec<u8>) {
+        if cx.client_backlog == 0 && content.len() <= config::ECHO_BYTES_MAX {
+            let msg_type = ResponseType::Echo as i32;
+            send(self.codec, cx, ResponseMessage { msg_type, content, ..ResponseMessage::default() });
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Opening {
     pub(super) located_at: Millis,
     /// A container that is asked for by name must be called so, by one of these patterns.
     pub(super) granted_names: Option<Vec<String>>,
+    /// What it is called, once that is known to matter.
+    pub(super) name: Option<String>,
     /// The newest size that the client told.
     pub(super) size: Option<WindowSize>,
     /// The size that went with the creation, then with the start, and whether the call that tells it is under way.
@@ -216,6 +218,7 @@ impl Session {
             admitted_at: cx.now,
             located_at: cx.now,
             granted_names: None,
+            name: None,
             size,
             started_with: None,
             resizing: false,
@@ -323,6 +326,8 @@ impl Session {
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Streaming(_)
+            | State::Watching(_)
+            | State::Listing(_)
             | State::Settling(_)
             | State::Closing(_)
             | State::Guarding(_)

@@ -51,7 +51,7 @@ struct Again {
 }
 
 impl Rights {
-    fn new(cx: &Context<'_>, grant: &Grant, question: Question) -> Rights {
+    pub(super) fn new(cx: &Context<'_>, grant: &Grant, question: Question) -> Rights {
         let interval = cx.settings.recheck_milliseconds;
         let token = match (grant.recheck, question.token, interval) {
             // Nobody keeps a token who does not need it.
@@ -100,9 +100,11 @@ impl Session {
             State::Opening(state) => state.rights.as_ref().map(|_| state.address),
             State::Streaming(state) => Some(state.stay.address),
             State::Settling(state) => Some(state.stay.address),
+            State::Watching(state) => state.rights().map(|_| state.address),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         }
@@ -113,9 +115,27 @@ impl Session {
             State::Opening(state) => state.rights.as_ref(),
             State::Streaming(state) => Some(&state.stay.rights),
             State::Settling(state) => Some(&state.stay.rights),
+            State::Watching(state) => state.rights(),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Closing(_)
+            | State::Listing(_)
+            | State::Guarding(_)
+            | State::Gone => None,
+        }
+    }
+
+    /// The rights by which somebody is in, which are looked at again; those of an open session.
+    fn lasting_rights(&mut self) -> Option<&mut Rights> {
+        match &mut self.state {
+            State::Streaming(state) => Some(&mut state.stay.rights),
+            State::Watching(state) => state.rights_mut(),
+            State::Upgrading(_)
+            | State::Greeting(_)
+            | State::Opening(_)
+            | State::Settling(_)
+            | State::Closing(_)
+            | State::Listing(_)
             | State::Guarding(_)
             | State::Gone => None,
         }
@@ -197,8 +217,7 @@ impl Session {
 
     /// The rules are others than before: those who are in by a file must still stand in it.
     pub fn rules_changed(&mut self, cx: &mut Context<'_>) {
-        if let State::Streaming(state) = &mut self.state
-            && let Some(again) = state.stay.rights.again()
+        if let Some(again) = self.lasting_rights().and_then(Rights::again)
             && matches!(again.question.token, Token::Hash(_))
         {
             again.at = cx.now;
@@ -212,19 +231,15 @@ impl Session {
             let detail = "its time is over.".to_owned();
             return self.end(cx, Outcome::AccessEnded { detail });
         }
-        let State::Streaming(state) = &mut self.state else { return };
-        let rights = &mut state.stay.rights;
-        let Some(again) = rights.again().filter(|again| cx.now >= again.at && again.inquiry.is_none()) else {
-            return;
-        };
+        let again = self.lasting_rights().and_then(Rights::again);
+        let Some(again) = again.filter(|again| cx.now >= again.at && again.inquiry.is_none()) else { return };
         let (inquiry, step) = cx.rules.begin(&again.question, &mut Now { wall: cx.wall, keys: cx.keys });
         self.recheck_step(cx, inquiry, step);
     }
 
     /// A service has answered whether somebody may stay, or could not be asked.
     pub(super) fn recheck_answered(&mut self, cx: &mut Context<'_>, reply: Result<Reply, CallError>) {
-        let State::Streaming(state) = &mut self.state else { return };
-        let Some(again) = state.stay.rights.again() else { return };
+        let Some(again) = self.lasting_rights().and_then(Rights::again) else { return };
         let Some(mut inquiry) = again.inquiry.take() else { return };
         let answer: Answer = reply.map_err(|CallError(trouble)| trouble);
         let mut now = Now { wall: cx.wall, keys: cx.keys };
@@ -233,8 +248,7 @@ impl Session {
     }
 
     fn recheck_step(&mut self, cx: &mut Context<'_>, inquiry: Inquiry, step: Step) {
-        let State::Streaming(state) = &mut self.state else { return };
-        let Rights { user, expires, terms: Some(terms) } = &mut state.stay.rights else { return };
+        let Some(Rights { user, expires, terms: Some(terms) }) = self.lasting_rights() else { return };
         let Terms { lasts_seconds, again: Some(again) } = &mut **terms else { return };
         let interval = cx.settings.recheck_milliseconds;
         let ended = match step {
@@ -292,6 +306,7 @@ fn recorded(cx: &Context<'_>, right: Right, wanted: Option<bool>) -> Result<Reco
 pub(super) fn question(action: Action, hello: &mut Hello, target: &Target, address: IpAddr) -> Question {
     let right = match action {
         Action::Attach => Right::Attach,
+        Action::Watch => Right::Watch,
         Action::Enter if hello.command.is_empty() => Right::Enter,
         Action::Enter => Right::Exec,
     };

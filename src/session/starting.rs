@@ -5,7 +5,7 @@ use super::relay::write_output;
 use super::streaming::Streaming;
 use super::{Call, Context, Effect, Event, Millis, Recorded, Session, SessionId, Stages, State, Stay, send};
 use crate::access::grants;
-use crate::config;
+use crate::config::{self, Watching};
 use crate::engine::{Dialect, ExecId, ExecSpec, WindowSize, reply, request};
 use crate::outcome::{Action, Outcome};
 use crate::wire::http::{BodyFraming, Expect, Reply};
@@ -17,8 +17,11 @@ const RECORDED: &str = "\x1b[33m>>> This session is recorded.\x1b[0m\r\n";
 impl Session {
     pub(super) fn located(&mut self, cx: &mut Context<'_>, dialect: Dialect, container: String) {
         let State::Opening(state) = &mut self.state else { return };
+        // To a watcher's right it matters, too.
         let name_matters = state.is_asked_by_name()
-            && !(cx.settings.allow_container.permits_all() && state.granted_names.is_none());
+            && !(cx.settings.allow_container.permits_all()
+                && state.granted_names.is_none()
+                && cx.settings.watching == Watching::Off);
         state.container = container;
         state.located_at = cx.now;
         if self.action == Action::Attach || name_matters {
@@ -49,6 +52,9 @@ impl Session {
             if let Some(detail) = refusal {
                 return self.end(cx, Outcome::Refused { detail: detail.to_owned() });
             }
+        }
+        if state.is_asked_by_name() {
+            state.name = Some(container.name);
         }
         state.container.clone_from(&container.id);
         if self.action == Action::Enter {
@@ -100,10 +106,10 @@ impl Session {
         let (size, started_with, resizing) = (state.size, state.started_with, state.resizing);
         let (typed, stdin_ended) = (std::mem::take(&mut state.typed), state.stdin_ended);
         let reads_input = state.hello.tty || state.hello.stdin;
-        let (window, recorded) = (state.hello.window, state.recorded);
+        let (window, recorded, name) = (state.hello.window, state.recorded, state.name.take());
         let Some(stay) = state.into_stay() else { return };
-        let window = stay.tty.then(|| size.unwrap_or(config::WINDOW_UNTOLD));
-        self.tell_opened(cx, stages, &stay, window);
+        let shown = stay.tty.then(|| size.unwrap_or(config::WINDOW_UNTOLD));
+        self.tell_opened(cx, stages, &stay, shown, name);
         if recorded != Recorded::No
             && stay.tty
             && cx.settings.record.as_ref().is_some_and(|record| record.told)
@@ -140,8 +146,16 @@ impl Session {
     ) {
         let State::Opening(state) = std::mem::replace(&mut self.state, State::Gone) else { return };
         let stages = state.stages(cx.now);
-        let Opening { began, container, engine: Some(engine), address, rights: Some(rights), hello, .. } =
-            *state
+        let Opening {
+            began,
+            container,
+            engine: Some(engine),
+            address,
+            rights: Some(rights),
+            hello,
+            name,
+            ..
+        } = *state
         else {
             return;
         };
@@ -158,15 +172,23 @@ impl Session {
             shell: false,
             rights,
         };
-        self.tell_opened(cx, stages, &stay, None);
+        self.tell_opened(cx, stages, &stay, None, name);
         self.state = State::Streaming(Streaming::attach(stay, framing).paced(hello.window));
     }
 
-    fn tell_opened(&mut self, cx: &mut Context<'_>, stages: Stages, stay: &Stay, window: Option<WindowSize>) {
-        let (container, engine) = (stay.container.to_string(), stay.engine);
-        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages, window }));
+    fn tell_opened(
+        &mut self,
+        cx: &mut Context<'_>,
+        stages: Stages,
+        stay: &Stay,
+        window: Option<WindowSize>,
+        name: Option<String>,
+    ) {
+        let (container, engine, tty) = (stay.container.to_string(), stay.engine, stay.tty);
+        cx.effects.push(Effect::Tell(Event::Opened { container, engine, stages, window, name, tty }));
         if self.codec == Codec::V1 {
-            let opened = Opened { session: self.id.to_string(), container: stay.container.to_string() };
+            let (session, container) = (self.id.to_string(), stay.container.to_string());
+            let opened = Opened { session, container, ..Opened::default() };
             let response = ResponseMessage {
                 msg_type: ResponseType::Opened as i32,
                 opened: Some(opened),

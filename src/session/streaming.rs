@@ -66,7 +66,7 @@ struct Rare {
 
 /// How far a client has come that says so: it may have half a window between two marks, and two marks before it.
 #[derive(Debug)]
-struct Pace {
+pub(super) struct Pace {
     half: u32,
     /// Bytes that have gone since the last mark.
     unmarked: u32,
@@ -141,7 +141,7 @@ impl Streaming {
 
     /// For a client that takes so much ahead of what it has processed; 0 for as much as its socket takes.
     pub(super) fn paced(self, window: u32) -> Self {
-        let pace = (window > 0).then(|| Pace { half: window.div_ceil(2), unmarked: 0, marks: 0 });
+        let pace = Pace::new(window);
         Streaming { rare: pace.map(|pace| Box::new(Rare { pace: Some(pace), paused_since: None })), ..self }
     }
 
@@ -403,8 +403,13 @@ fn waiting(client_backlog: usize, lags: bool) -> usize {
 }
 
 impl Pace {
+    /// None for as much as its socket takes.
+    pub(super) fn new(window: u32) -> Option<Pace> {
+        (window > 0).then(|| Pace { half: window.div_ceil(2), unmarked: 0, marks: 0 })
+    }
+
     /// So much output has gone to the client: at each half of the window a mark follows it.
-    fn sent(&mut self, bytes: usize, codec: Codec, cx: &mut Context<'_>) {
+    pub(super) fn sent(&mut self, bytes: usize, codec: Codec, cx: &mut Context<'_>) {
         self.unmarked = self.unmarked.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if self.unmarked >= self.half && !self.lags() {
             self.unmarked = 0;
@@ -414,11 +419,11 @@ impl Pace {
     }
 
     /// The client has come to the oldest mark.
-    fn marked(&mut self) {
+    pub(super) fn marked(&mut self) {
         self.marks = self.marks.saturating_sub(1);
     }
 
-    fn lags(&self) -> bool {
+    pub(super) fn lags(&self) -> bool {
         self.marks >= 2
     }
 }
@@ -513,12 +518,8 @@ impl Session {
                 None
             }
             Ok(Request::Echo(content)) => {
-                // As with WebSocket's own pings: who does not read gets no pile of answers.
-                if cx.client_backlog == 0 && content.len() <= config::ECHO_BYTES_MAX {
-                    let (msg_type, content) = (ResponseType::Echo as i32, content.to_vec());
-                    send(self.codec, cx, ResponseMessage { msg_type, content, ..Default::default() });
-                }
-                None
+                let content = content.to_vec();
+                return self.echo(cx, content);
             }
             Ok(Request::Hello(_) | Request::Unknown) => None,
             Err(error) => {

@@ -145,6 +145,17 @@ impl Session {
                 }
                 self.linger(cx);
             }
+            Route::Targets { token } => {
+                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
+                match cx.crowd.enter(address) {
+                    Ok(place) => *cx.place = place,
+                    Err(full) => return self.turn_away(cx, address, 503, &full.to_string()),
+                }
+                let cookie = cx.settings.front.token_cookie.as_deref();
+                let in_cookie = cookie.and_then(|name| cookie_value(&parsed, name)).unwrap_or_default();
+                let token = if token.is_empty() { in_cookie } else { token.to_owned() };
+                self.begin_listing(cx, token, address);
+            }
             Route::Upgrade { action, codec, key, hello } => {
                 let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 match cx.crowd.enter(address) {
@@ -196,7 +207,10 @@ impl Session {
         if let (true, Some(CookieToken(token))) = (hello.access_token.is_empty(), visitor.token) {
             hello.access_token = token;
         }
-        self.begin_opening(cx, hello, visitor.address);
+        match self.action {
+            Action::Enter | Action::Attach => self.begin_opening(cx, hello, visitor.address),
+            Action::Watch => self.begin_watching(cx, hello, visitor.address),
+        }
     }
 
     pub(super) fn upgrade_timed_out(&mut self, cx: &mut Context<'_>) {
@@ -254,11 +268,27 @@ fn refusal(error: &HttpError) -> (u16, &'static str) {
 }
 
 enum Route<'a> {
-    Answer { status: u16, headers: &'static [(&'static str, &'static str)], text: &'static str },
+    /// What may be entered, by the token in this header.
+    Targets {
+        token: &'a str,
+    },
+    Answer {
+        status: u16,
+        headers: &'static [(&'static str, &'static str)],
+        text: &'static str,
+    },
     Page(web::Answer),
     Refuse(UpgradeError),
-    TurnAway { status: u16, text: &'static str },
-    Upgrade { action: Action, codec: Codec, key: &'a str, hello: Option<Box<Hello>> },
+    TurnAway {
+        status: u16,
+        text: &'static str,
+    },
+    Upgrade {
+        action: Action,
+        codec: Codec,
+        key: &'a str,
+        hello: Option<Box<Hello>>,
+    },
 }
 
 /// Names under which somebody might put a token into a URL, where it ends up in logs.
@@ -268,7 +298,7 @@ const TOKEN_IN_QUERY: [&str; 6] =
 const NOTHING: Route<'static> = Route::Answer {
     status: 404,
     headers: &[],
-    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /api/ping, /livez and /readyz.\n",
+    text: "Nothing is here. There are / (a page with a terminal), /enter, /attach, /watch, /api/ping, /livez and /readyz.\n",
 };
 
 fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Route<'a> {
@@ -276,6 +306,8 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
     let action = match head.path().strip_prefix(base).unwrap_or("nowhere") {
         "/enter" => Action::Enter,
         "/attach" => Action::Attach,
+        "/watch" => Action::Watch,
+        "/api/targets" => return targets(head, front),
         path @ ("/api/ping" | "/livez" | "/readyz") => return health(path, head.method, is_draining),
         path => return web::answer(head, base, path).map_or(NOTHING, Route::Page),
     };
@@ -299,6 +331,9 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
     }
     let (codec, hello) = if upgrade.offers(ENTRY_V1) {
         (Codec::V1, None)
+    } else if action == Action::Watch {
+        let text = "Watching is asked for in entry.v1 alone: offer it as the subprotocol.\n";
+        return Route::Answer { status: 400, headers: &[], text };
     } else if head.query("method").as_deref() == Some("web") {
         (Codec::Json, None)
     } else {
@@ -316,6 +351,23 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
         (Codec::Protobuf, Some(Box::new(hello)))
     };
     Route::Upgrade { action, codec, key: upgrade.key, hello }
+}
+
+/// What somebody may enter is told to the gateway's own page, and to who is no browser. A browser says where a request
+/// comes from: with its Origin where that is another's, and newer ones in any case.
+fn targets<'a>(head: &'a RequestHead<'a>, front: &Front) -> Route<'a> {
+    if head.method != "GET" {
+        return Route::Answer { status: 405, headers: &[("Allow", "GET")], text: "Use GET.\n" };
+    }
+    let host = head.headers.text("host").unwrap_or_default();
+    let comes_from_elsewhere =
+        head.headers.text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let is_renamed = front.loopback_pages_only && !http::names_loopback(host);
+    if comes_from_elsewhere || is_renamed || !comes_from_here(head, front) {
+        let text = "What may be entered is told to the gateway's own page only.\n";
+        return Route::Answer { status: 403, headers: &[], text };
+    }
+    Route::Targets { token: head.headers.text("access-token").unwrap_or_default() }
 }
 
 /// What balancers and whoever looks after the process ask: whether it lives, and whether it takes new sessions.

@@ -112,13 +112,14 @@ impl Session {
             }),
             State::Streaming(state) => Some(Whereabouts::of_stay("open", &state.stay)),
             State::Settling(state) => Some(Whereabouts::of_stay("settling", &state.stay)),
+            State::Watching(state) => Some(state.whereabouts()),
             State::Closing(_) | State::Gone => self.reaping.as_ref().map(|reaping| Whereabouts {
                 state: "reaping",
                 container: reaping.post.container.to_string(),
                 engine: Some(reaping.post.engine),
                 ..Whereabouts::default()
             }),
-            State::Upgrading(_) | State::Guarding(_) => None,
+            State::Upgrading(_) | State::Listing(_) | State::Guarding(_) => None,
         }
     }
 }

@@ -9,6 +9,7 @@ import {
   encodeMarked,
   encodeSize,
   type Hello,
+  type Opened,
   Outcome,
   SUBPROTOCOL,
 } from "./protocol.ts";
@@ -44,10 +45,12 @@ export interface Surroundings {
 
 export interface Listener {
   stateChanged(state: State): void;
-  opened(container: string): void;
+  opened(opened: Opened): void;
   /** Output; the callback is for when everything until here has been shown. */
   output(bytes: Uint8Array): void;
   whenShown(callback: () => void): void;
+  /** The terminal that is watched has this size. */
+  sized?(columns: number, rows: number): void;
 }
 
 export class Link {
@@ -124,9 +127,11 @@ export class Link {
         this.#become({ name: "connected", roundTripMs: undefined });
         // At first the page has a lot to draw, which would be measured along with the way.
         this.#echoAt = this.#heardAt - ECHO_MS + TICK_MS / 2;
-        return this.#listener.opened(message.container);
+        return this.#listener.opened(message);
       case "echo":
         return this.#echoed(message.content);
+      case "size":
+        return this.#listener.sized?.(message.columns, message.rows);
       case "close":
         return this.#become({
           name: "ended",

@@ -77,7 +77,7 @@ addEventListener("online", () =>
 );
 addEventListener("beforeunload", (event) => {
   // A key that was meant for the shell (Ctrl W) does not end everything at once.
-  if (tabs.some((tab) => tab.isOpen && !tab.target.attach)) event.preventDefault();
+  if (tabs.some((tab) => tab.isOpen && tab.isTyped)) event.preventDefault();
 });
 matchMedia("(prefers-color-scheme: light)").addEventListener("change", restyle);
 document.addEventListener("visibilitychange", () => {
@@ -166,7 +166,7 @@ function show(): void {
   if (statusText.textContent !== (status?.text ?? "")) statusText.textContent = status?.text ?? "";
   again.hidden = status?.again === undefined;
   again.textContent = `${status?.again ?? ""} ⏎`;
-  const isFollowing = active?.target.attach === true && active.isOpen;
+  const isFollowing = active?.isFollowing === true && active.isOpen;
   following.hidden = !isFollowing;
   if (isFollowing) following.textContent = active?.screen.isAtBottom ? "following" : "⤓ follow";
   keys.hidden = !active || !(settings.keys ?? matchMedia("(pointer: coarse)").matches);
@@ -243,7 +243,7 @@ function pressed(event: KeyboardEvent): boolean {
 
 function openMenu(): void {
   const tab = active;
-  const isTyped = tab && !tab.target.attach;
+  const isTyped = tab?.isTyped;
   const nextTheme = THEMES[(THEMES.indexOf(settings.theme) + 1) % THEMES.length] ?? "system";
   const hasKeys = settings.keys ?? matchMedia("(pointer: coarse)").matches;
   const onOff = (isOn: boolean) => (isOn ? "on" : "off");

@@ -16,25 +16,37 @@ export interface Hello {
   tail?: number;
   /** How much output Entry may send ahead of what the page says it has shown. */
   windowBytes: number;
+  /** The session to watch. */
+  watch: string;
+}
+
+/** What Entry says of a session that is open now; user, target and whether it is on a terminal only to a watcher. */
+export interface Opened {
+  session: string;
+  container: string;
+  user: string;
+  target: string;
+  isTerminal: boolean;
 }
 
 export type FromEntry =
   | { type: "output"; bytes: Uint8Array }
   | { type: "close"; text: string; outcome: number; exitStatus: number; session: string }
   | { type: "ping" }
-  | { type: "opened"; session: string; container: string }
+  | ({ type: "opened" } & Opened)
   | { type: "mark" }
   | { type: "echo"; content: Uint8Array }
+  | { type: "size"; columns: number; rows: number }
   | { type: "unknown" };
 
 /** Outcomes that the page does more about than telling their text. */
-export const Outcome = { exited: 1, stopped: 5, removed: 6, refused: 15 } as const;
+export const Outcome = { exited: 1, stopped: 5, removed: 6, refused: 15, watchedEnded: 27 } as const;
 
 const text = new TextEncoder();
 const plainText = new TextDecoder();
 
 const Request = { winch: 1, hello: 2, marked: 4, echo: 5 } as const;
-const Response = { stdout: 0, stderr: 1, close: 2, ping: 3, opened: 4, mark: 5, echo: 6 } as const;
+const Response = { stdout: 0, stderr: 1, close: 2, ping: 3, opened: 4, mark: 5, echo: 6, size: 7 } as const;
 
 export function encodeHello(hello: Hello): Uint8Array<ArrayBuffer> {
   const fields = [
@@ -51,6 +63,7 @@ export function encodeHello(hello: Hello): Uint8Array<ArrayBuffer> {
     // Nought lines is something else than not saying how many.
     hello.tail === undefined ? [] : [...varint(15 << 3), ...varint(hello.tail)],
     number(16, hello.windowBytes),
+    string(17, hello.watch),
   ];
   return join(number(1, Request.hello), bytes(3, join(...fields)));
 }
@@ -94,12 +107,17 @@ export function decode(message: Uint8Array): FromEntry {
     case Response.opened: {
       const opened = readFields(fields.bytes.get(4) ?? new Uint8Array());
       const word = (tag: number) => plainText.decode(opened?.bytes.get(tag));
-      return { type: "opened", session: word(1), container: word(2) };
+      const isTerminal = opened?.numbers.get(5) === 1;
+      return { type: "opened", session: word(1), container: word(2), user: word(3), target: word(4), isTerminal };
     }
     case Response.mark:
       return { type: "mark" };
     case Response.echo:
       return { type: "echo", content };
+    case Response.size: {
+      const [columns = 0, rows = 0] = plainText.decode(content).split(" ").map(Number);
+      return columns > 0 && rows > 0 ? { type: "size", columns, rows } : { type: "unknown" };
+    }
     default:
       return { type: "unknown" };
   }

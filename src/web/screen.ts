@@ -7,11 +7,13 @@ import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal } from "@xterm/xterm";
 import { decodeClipboard } from "./clipboard.ts";
 import { h } from "./dom.ts";
-import { settings } from "./settings.ts";
+import { FONT_SIZE, settings } from "./settings.ts";
 import { dark, light } from "./themes.ts";
 
 const FONTS =
   'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono", monospace';
+/** Letters that are smaller cannot be read. */
+const WATCHED_FONT_LEAST = FONT_SIZE.least / 2;
 const SCROLLBACK_LINES = { terminal: 10_000, follow: 30_000 };
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 const isWindows = navigator.platform.startsWith("Win");
@@ -32,10 +34,13 @@ export class Screen {
   readonly #fit = new FitAddon();
   readonly #listener: ScreenListener;
   readonly #watch: ResizeObserver;
+  /** The size that the terminal has, whatever the window's is: it is somebody else's. */
+  #fixed: { columns: number; rows: number } | undefined;
   /** Keys of the row for phones that hold for the next letter. */
   ctrl = false;
   alt = false;
 
+  /** One that is looked at, or also typed into. */
   constructor(isFollowing: boolean, listener: ScreenListener) {
     this.#listener = listener;
     this.terminal = new Terminal({
@@ -90,7 +95,31 @@ export class Screen {
 
   /** Fills its place; not while it is not to be seen. */
   fit(): void {
-    if (this.element.clientWidth > 0 && this.element.clientHeight > 0) this.#fit.fit();
+    if (this.element.clientWidth === 0 || this.element.clientHeight === 0) return;
+    if (this.#fixed) this.#fitLetters(this.#fixed.columns, this.#fixed.rows);
+    else this.#fit.fit();
+  }
+
+  /** From now on it is as big as somebody else's terminal. */
+  beSized(columns: number, rows: number, then: () => void): void {
+    // In its turn: what came before was for another size.
+    this.terminal.write("", () => {
+      this.#fixed = { columns, rows };
+      this.terminal.resize(columns, rows);
+      this.fit();
+      then();
+    });
+  }
+
+  /** Letters as big as somebody likes them, or as small as it takes to see the whole. */
+  #fitLetters(columns: number, rows: number): void {
+    const { options } = this.terminal;
+    const room = this.#fit.proposeDimensions();
+    const now = options.fontSize ?? settings.fontSize;
+    if (!room) return;
+    const fitting = Math.floor(now * Math.min(room.cols / columns, room.rows / rows));
+    const size = Math.max(WATCHED_FONT_LEAST, Math.min(settings.fontSize, fitting));
+    if (size !== now) options.fontSize = size;
   }
 
   restyle(): void {

@@ -31,8 +31,8 @@ export interface TabListener {
 }
 
 /** Where a WebSocket of this page's own gateway is, below whatever base path. */
-function address(attach: boolean): string {
-  const url = new URL(attach ? "attach" : "enter", location.href.split("#")[0]);
+function address(what: "enter" | "attach" | "watch"): string {
+  const url = new URL(what, location.href.split("#")[0]);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return url.href;
 }
@@ -64,6 +64,8 @@ export class Tab {
   readonly #listener: TabListener;
   #link: Link | undefined;
   #container = "";
+  /** Whom and where one watches. */
+  #watched = "";
   #began = 0;
   #looking: ReturnType<typeof setTimeout> | undefined;
   #probe: Link | undefined;
@@ -72,20 +74,30 @@ export class Tab {
   constructor(target: Target, listener: TabListener) {
     this.target = target;
     this.#listener = listener;
-    this.screen = new Screen(target.attach, {
+    this.screen = new Screen(!this.isTyped, {
       typed: (bytes) => this.#link?.type(bytes),
-      resized: (columns, rows) => this.#link?.resize(columns, rows),
+      resized: (columns, rows) => this.isTyped && this.#link?.resize(columns, rows),
       pressed: (event) => this.#pressed(event),
       titled: (title) => {
         this.title = title;
         listener.changed(this);
       },
       rang: () => this.#rang(),
-      scrolled: () => target.attach && listener.changed(this),
+      scrolled: () => this.isFollowing && listener.changed(this),
     });
     this.screen.element.id = this.id;
     this.screen.element.setAttribute("role", "tabpanel");
     this.screen.element.setAttribute("aria-label", toName(target));
+  }
+
+  /** What is typed goes somewhere. */
+  get isTyped(): boolean {
+    return !this.target.attach && !this.target.watch;
+  }
+
+  /** What comes goes on and on, and the newest is at the bottom. */
+  get isFollowing(): boolean {
+    return this.target.attach;
   }
 
   get isOpen(): boolean {
@@ -100,27 +112,34 @@ export class Tab {
     if (this.#began > 0) this.screen.calmDown("\r\n");
     this.title = "";
     this.#began = performance.now();
-    this.#tell({ kind: "busy", text: this.target.attach ? "looking for the container" : "entering", again: undefined });
-    const { attach } = this.target;
+    const { attach, watch } = this.target;
+    const doing = watch ? "looking for the session" : attach ? "looking for the container" : "entering";
+    this.#tell({ kind: "busy", text: doing, again: undefined });
+    const { isTyped } = this;
     const link: Link = new Link(
-      address(attach),
+      address(watch ? "watch" : attach ? "attach" : "enter"),
       {
         ...this.target,
         token: currentToken(),
-        isTerminal: !attach,
-        columns: attach ? 0 : terminal.cols,
-        rows: attach ? 0 : terminal.rows,
+        isTerminal: isTyped,
+        columns: isTyped ? terminal.cols : 0,
+        rows: isTyped ? terminal.rows : 0,
         ...(attach ? { tail: FOLLOW_LINES } : {}),
         windowBytes: attach ? FOLLOW_WINDOW_BYTES : WINDOW_BYTES,
       },
       {
         // What an old session still says does not matter any more.
         stateChanged: (state) => this.#link === link && this.#stateChanged(state),
-        opened: (container) => {
-          this.#container = container;
+        opened: (opened) => {
+          this.#container = opened.container;
+          if (watch) {
+            this.#watched = `${opened.user} in ${opened.target}`;
+            terminal.options.convertEol = !opened.isTerminal;
+          }
           // Who is fast has changed the window meanwhile.
-          link.resize(terminal.cols, terminal.rows);
+          if (isTyped) link.resize(terminal.cols, terminal.rows);
         },
+        sized: (columns, rows) => this.screen.beSized(columns, rows, () => this.#listener.changed(this)),
         output: (bytes) => {
           if (this.#link !== link) return;
           terminal.write(bytes);
@@ -161,14 +180,15 @@ export class Tab {
   }
 
   #stateChanged(state: State): void {
-    const again = this.target.attach ? "Follow again" : "Enter again";
+    const again = this.target.watch ? "Watch again" : this.target.attach ? "Follow again" : "Enter again";
     switch (state.name) {
       case "connecting":
         return;
       case "connected": {
         const ms = state.roundTripMs;
         const way = ms === undefined ? "" : ` · ${ms < 9.5 ? ms.toFixed(1) : Math.round(ms)} ms`;
-        return this.#tell({ kind: "good", text: `connected${way}`, again: undefined });
+        const what = this.#watched ? `watching ${this.#watched}` : "connected";
+        return this.#tell({ kind: "good", text: `${what}${way}`, again: undefined });
       }
       case "silent":
         return this.#tell({ kind: "odd", text: `no answer for ${state.seconds} s`, again: undefined });
@@ -191,6 +211,9 @@ export class Tab {
     this.#say(isExit && exitStatus !== 0 ? `${text} Exit status ${exitStatus}.` : text, isExit && exitStatus === 0);
     if (isExit) {
       return this.#tell({ kind: "over", text: `ended, exit status ${exitStatus}`, again });
+    }
+    if (outcome === Outcome.watchedEnded) {
+      return this.#tell({ kind: "over", text: "the session has ended", again });
     }
     if (outcome === Outcome.stopped || outcome === Outcome.removed) {
       const what = outcome === Outcome.stopped ? "container stopped" : "container removed";
@@ -242,10 +265,10 @@ export class Tab {
         windowBytes: 1,
       };
       const probe = new Link(
-        address(true),
+        address("attach"),
         hello,
         {
-          opened: found,
+          opened: ({ container }) => found(container),
           output: () => {},
           whenShown: () => {},
           stateChanged: (state) => {

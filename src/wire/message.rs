@@ -63,6 +63,8 @@ pub enum ResponseType {
     Mark = 5,
     /// entry.v1: the client's ECHO comes back.
     Echo = 6,
+    /// entry.v1, to a watcher: the size of the terminal that is watched.
+    Size = 7,
 }
 
 /// `RequestMessage`, owned; for clients and tests.
@@ -150,6 +152,9 @@ pub struct Hello {
     /// How much output may be on its way that the client has not processed, in bytes; 0 for what the connection takes.
     #[prost(uint32, tag = "16")]
     pub window: u32,
+    /// `/watch`: which session is watched.
+    #[prost(string, tag = "17")]
+    pub session: String,
 }
 
 impl fmt::Debug for Hello {
@@ -177,6 +182,15 @@ pub struct Opened {
     /// The container.
     #[prost(string, tag = "2")]
     pub container: String,
+    /// To a watcher: who is in the session.
+    #[prost(string, tag = "3")]
+    pub user: String,
+    /// To a watcher: what was asked for there, as rules have it.
+    #[prost(string, tag = "4")]
+    pub target: String,
+    /// To a watcher: it is on a terminal.
+    #[prost(bool, tag = "5")]
+    pub tty: bool,
 }
 
 /// entry.v1's typed outcome.

@@ -16,7 +16,7 @@ let box: string;
 
 before(async () => {
   box = container("box");
-  open = await new Gateway("--allow-container", "*").start();
+  open = await new Gateway("--allow-container", "*", "--watch", "told").start();
 });
 
 after(async () => {
@@ -93,6 +93,12 @@ test("what is typed is answered, and the window is as big as the shell thinks, w
   await person.choose("Larger");
   await person.type("clear; stty size\n");
   await eventually("the size with larger letters", async () => (await person.rows()).includes((await size()) ?? "?"));
+  // A program that asks for the mouse, as vim and htop do, is told of it.
+  const modes = (how: string) => `printf '\\033[?1000${how}\\033[?1006${how}'`;
+  await person.type(`clear; ${modes("h")}; IFS= read -rsd M at; ${modes("l")}; echo "mouse \${at#??}"\n`);
+  await person.page.locator(".xterm.enable-mouse-events").waitFor();
+  await person.page.mouse.click(200, 150);
+  await person.sees(/^mouse <0;\d+;\d+$/);
   await person.leave();
 });
 
@@ -145,7 +151,8 @@ test("Chinese by an input method, and emoji", async () => {
 test("50 MB of output leave the page to its person", async () => {
   // Nobody reads the screen now: what is written there shows in the title.
   const person = await enter(box, {}, {});
-  await person.type("seq 1 6400000; printf '\\033]2;%s\\007' all-there\n");
+  // Lines as long as the window is wide: a terminal takes its time for each line, however short, and not for each byte.
+  await person.type("yes $(printf %078d 7) | head -c 50000000; printf '\\033]2;%s\\007' all-there\n");
   const floods = () => person.page.evaluate(() => !document.title.includes("all-there"));
   let answered = 0;
   for (const end = Date.now() + 4 * PATIENCE_MS; (await floods()) && Date.now() < end; answered += 1) {
@@ -303,6 +310,51 @@ test("what a container writes is followed, found and saved", async () => {
     lines.slice(0, 300),
     Array.from({ length: 300 }, (_, at) => String(at + 1)),
   );
+  await person.leave();
+});
+
+test("a session is watched, read only, at its own size, until it ends", async () => {
+  const owner = await enter();
+  await owner.type("clear; echo $ENTRY_SESSION\n");
+  const rows = await owner.sees(/^[0-9a-f]{16}:[0-9a-f]{16}$/);
+  const session = rows.find((row) => /^[0-9a-f:]{33}$/.test(row)) ?? "";
+  const watcher = await Person.arrive(open.url());
+  await watcher.page.getByRole("button", { name: "Watch a session" }).press("Enter");
+  await watcher.type(session);
+  await watcher.press("Enter");
+  await watcher.status(`watching anonymous in container:${box}`);
+  await watcher.sees(session);
+  await owner.sees("anonymous watches this session.");
+  assert.equal(new URL(watcher.page.url()).hash, `#/?watch=${session}`);
+  const size = (person: Person) => person.page.locator(".screen").getAttribute("data-size");
+  assert.equal(await size(watcher), await size(owner));
+  await watcher.type("echo typed in vain\n");
+  await owner.page.setViewportSize({ width: 1200, height: 700 });
+  await eventually("the new size", async () => (await size(watcher)) === (await size(owner)));
+  await owner.type("echo seen by both\n");
+  await watcher.sees(/^seen by both$/);
+  await watcher.shot("watched");
+  assert.ok(!(await owner.rows()).some((row) => row.includes("in vain")), "nothing that a watcher types arrives");
+  await owner.type("exit 3\n");
+  await owner.status("ended, exit status 3");
+  await watcher.status("the session has ended");
+  await watcher.leave();
+  await owner.leave();
+});
+
+test("what may be entered is listed, found by typing and entered, by the keyboard alone", async () => {
+  container("booth", [], { project: "fair", service: "booth", "container-number": "1" });
+  const person = await Person.arrive(open.url());
+  const list = person.page.getByRole("region", { name: "What you may enter" });
+  await list.getByRole("link", { name: "fair/booth/1" }).waitFor();
+  await list.getByRole("link", { name: box }).waitFor();
+  await person.shot("listed");
+  await list.getByRole("searchbox").focus();
+  await person.type("boo fair");
+  await eventually("the one row", async () => (await list.getByRole("listitem").count()) === 1);
+  await person.press("ArrowDown", "Enter");
+  await person.prompt();
+  assert.equal(new URL(person.page.url()).hash, "#/fair/booth/1");
   await person.leave();
 });
 

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { matching, readList } from "../../src/web/choice.ts";
 import { decodeClipboard } from "../../src/web/clipboard.ts";
 import { says } from "../../src/web/key-row.ts";
 import { Link, type Listener, plain, type State, type Surroundings } from "../../src/web/link.ts";
@@ -22,6 +23,7 @@ const NOBODY = {
   columns: 0,
   rows: 0,
   windowBytes: 0,
+  watch: "",
 };
 
 test("messages are those of proto/README.md", () => {
@@ -50,7 +52,14 @@ test("what Entry says is understood, and what nobody understands is unknown", ()
   assert.deepEqual(protocol.decode(bytes("0803120470696e67")), { type: "ping" });
   assert.deepEqual(protocol.decode(bytes("0805")), { type: "mark" });
   assert.deepEqual(protocol.decode(bytes("0806120131")), { type: "echo", content: bytes("31") });
-  assert.deepEqual(protocol.decode(bytes("0804 2206 0a0131 120163")), { type: "opened", session: "1", container: "c" });
+  assert.deepEqual(protocol.decode(bytes("0804 2206 0a0131 120163")), {
+    type: "opened",
+    session: "1",
+    container: "c",
+    user: "",
+    target: "",
+    isTerminal: false,
+  });
   assert.deepEqual(protocol.decode(bytes("0802 12026869 1a08 0801 10ff01 1a0139")), {
     type: "close",
     text: "hi",
@@ -81,6 +90,9 @@ test("links name targets", () => {
     ["#/web", { container: "web" }],
     ["#/web?attach", { container: "web", attach: true }],
     ["#/a%2Fb/c%20d", { app: "a/b", proc: "c d" }],
+    ["#/?watch=0123456789abcdef:000000000000001a", { watch: "0123456789abcdef:000000000000001a" }],
+    ["#/?watch=1:2", undefined],
+    ["#/web?watch=0123456789abcdef:000000000000001a", { container: "web" }],
     ["", undefined],
     ["#", undefined],
     ["#/", undefined],
@@ -95,7 +107,30 @@ test("links name targets", () => {
   }
   assert.equal(toLink({ ...NOTHING, app: "a/b", proc: "c d", attach: true }), "#/a%2Fb/c%20d?attach");
   assert.equal(toName({ ...NOTHING, app: "a", proc: "b", instance: "3" }), "a/b/3");
-  assert.ok(!isWhole({ ...NOTHING, app: "a" }));
+  assert.equal(toName({ ...NOTHING, watch: "0123456789abcdef:000000000000001a" }), "session 1a");
+  assert.ok(!isWhole({ ...NOTHING, app: "a" }) && isWhole({ ...NOTHING, watch: "x" }));
+});
+
+test("a list of targets is read, and found in", () => {
+  const answer = {
+    targets: [
+      { app: "shop", proc: "web", instance: "1", rights: ["enter", "attach"] },
+      { container: "db", rights: ["attach"] },
+      { app: "shop", proc: "cron", rights: ["exec"] },
+    ],
+  };
+  const web = { target: { ...NOTHING, app: "shop", proc: "web", instance: "1" }, follows: true };
+  const db = { target: { ...NOTHING, container: "db", attach: true }, follows: false };
+  assert.deepEqual(readList(answer), [web, db]);
+  for (const odd of [undefined, null, {}, { targets: [] }, { targets: [{}] }]) assert.deepEqual(readList(odd), []);
+  const table: [string, object[]][] = [
+    ["", [web, db]],
+    ["SHOP/w", [web]],
+    ["1 sho", [web]],
+    ["d", [db]],
+    ["none", []],
+  ];
+  for (const [filter, found] of table) assert.deepEqual(matching(readList(answer), filter), found, filter);
 });
 
 test("what is remembered makes sense or is forgotten", () => {

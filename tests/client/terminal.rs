@@ -2,7 +2,7 @@
 
 use crate::harness::{Running, SAFELY, Server, Speaks, await_some, entry};
 use entry::sys;
-use entry::wire::message::{RequestType, ResponseType};
+use entry::wire::message::{Opened, RequestType, ResponseMessage, ResponseType};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -282,4 +282,38 @@ fn the_old_protocol_gets_its_size_first() {
     terminal.type_in("exit\r");
     assert_eq!(terminal.finish(), (0, "prompt$ ".to_owned()));
     server.finish();
+}
+
+#[test]
+fn a_watcher_types_nothing_and_leaves_with_his_terminal_as_it_was() {
+    for (key, status) in [("q", 0), ("\x03", 130)] {
+        let server = Server::start(Speaks::V1, |mut visit| {
+            assert_eq!(visit.request[0], "/watch");
+            assert_eq!(visit.hello().session, "1:2");
+            let [user, target] = ["ada", "shop/web"].map(str::to_owned);
+            visit.send(&ResponseMessage {
+                msg_type: ResponseType::Opened.into(),
+                opened: Some(Opened { user, target, tty: true, ..Opened::default() }),
+                ..ResponseMessage::default()
+            });
+            visit.say(ResponseType::Size, "120 40");
+            visit.say(ResponseType::Stdout, "\x1b[?1049h\x1b[?1000hsome program's screen");
+            visit.await_goodbye();
+        });
+        let mut terminal = Terminal::start(entry(&server.url, &["watch", "1:2"]));
+        terminal.await_shown("some program's screen");
+        terminal.await_shown("120x40 characters, and your window 100x30");
+        assert!(terminal.is_raw());
+        terminal.type_in("ls\r");
+        terminal.type_in(key);
+        let (told, shown) = terminal.finish();
+        assert_eq!(told, status, "{shown}");
+        assert!(shown.contains("\x1b]2;watching ada in shop/web; q leaves\x07"), "{shown:?}");
+        let (_, behind) = shown.rsplit_once("some program's screen").unwrap();
+        assert!(
+            behind.contains("\x1b[?1049l") && behind.contains("1000") && !behind.contains("ls"),
+            "{shown:?}"
+        );
+        server.finish();
+    }
 }

@@ -139,6 +139,7 @@ fn the_readme_tells_of_every_field_and_event() {
         container: "x",
         engine: "x",
         address: Some("x".into()),
+        watches: Some("x".into()),
         line: some,
         inferred: true,
         alert: some,

@@ -9,6 +9,7 @@ use entry::wire::message::{
 use prost::Message as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
@@ -74,6 +75,10 @@ impl Client {
 
     pub(crate) fn attach(address: SocketAddr, hello: Hello) -> Client {
         Client::v1(address, "/attach", hello)
+    }
+
+    pub(crate) fn watch(address: SocketAddr, hello: Hello) -> Client {
+        Client::v1(address, "/watch", hello)
     }
 
     fn v1(address: SocketAddr, path: &str, hello: Hello) -> Client {
@@ -164,7 +169,10 @@ impl<S: Read + Write> Client<S> {
 
     /// The next message, PINGs left out, or the close frame.
     pub(crate) fn next(&mut self) -> Result<ResponseMessage, Option<CloseFrame>> {
+        // PINGs alone would keep the socket's own deadline from ever being reached.
+        let until = Instant::now() + 2 * PATIENCE;
         loop {
+            assert!(Instant::now() < until, "nothing but PINGs from the gateway");
             let message = match self.socket.read() {
                 Ok(Message::Binary(bytes)) => self.decode(&bytes),
                 Ok(Message::Close(frame)) => return Err(frame),
@@ -200,7 +208,7 @@ impl<S: Read + Write> Client<S> {
         match message.msg_type() {
             ResponseType::Stdout => self.out.append(&mut message.content),
             ResponseType::Stderr => self.err.append(&mut message.content),
-            ResponseType::Opened => {}
+            ResponseType::Opened | ResponseType::Size => {}
             _ => return Ok(Some(message)),
         }
         Ok(None)

@@ -34,6 +34,8 @@ mod rules;
 mod several;
 mod stalls;
 mod support;
+mod targets;
 mod tls;
 mod tls_peers;
 mod verdicts;
+mod watching;

@@ -111,18 +111,33 @@ impl Gateway {
         Gateway::of(settings, vec![Spec::Anonymous], WantedLimits::default(), tls)
     }
 
+    /// The same, of several loops.
+    pub(crate) fn of_loops(settings: Settings, access: Vec<Spec>, workers: usize) -> Gateway {
+        Gateway::of_all(settings, access, WantedLimits::default(), TlsFiles::default(), workers).unwrap()
+    }
+
     pub(crate) fn of(
         settings: Settings,
         access: Vec<Spec>,
         limits: WantedLimits,
         tls: TlsFiles,
     ) -> io::Result<Gateway> {
+        Gateway::of_all(settings, access, limits, tls, 1)
+    }
+
+    fn of_all(
+        settings: Settings,
+        access: Vec<Spec>,
+        limits: WantedLimits,
+        tls: TlsFiles,
+        workers: usize,
+    ) -> io::Result<Gateway> {
         if log::set_logger(&Notebook).is_ok() {
             log::set_max_level(log::LevelFilter::Info);
         }
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let watch = Watch::default();
-        let config = Config { listen, workers: 1, demo: false, limits, tls, watch, access, settings };
+        let config = Config { listen, workers, demo: false, limits, tls, watch, access, settings };
         let server = Server::start(&config)?;
         Ok(Gateway { address: server.address(), server: Some(server) })
     }
@@ -162,9 +177,15 @@ impl Drop for Gateway {
 
 /// A gateway in front of an embedded engine of its own.
 pub(crate) fn demo() -> (DemoEngine, Gateway) {
+    demo_with(|_| {})
+}
+
+/// The same, with other settings.
+pub(crate) fn demo_with(change: impl FnOnce(&mut Settings)) -> (DemoEngine, Gateway) {
     let engine = DemoEngine::start(DemoOptions::default()).unwrap();
-    let gateway = Gateway::before(&engine.url());
-    (engine, gateway)
+    let mut settings = Gateway::settings(&engine.url());
+    change(&mut settings);
+    (engine, Gateway::with(settings))
 }
 
 /// A directory of a test's own, removed at its end.

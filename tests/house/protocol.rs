@@ -91,6 +91,7 @@ fn hello() -> (Hello, DynamicMessage) {
         rows: u32::MAX - 1,
         tail: Some(0),
         window: u32::MAX - 2,
+        session: "1:3".to_owned(),
     };
     let schema = dynamic(
         "Hello",
@@ -111,14 +112,23 @@ fn hello() -> (Hello, DynamicMessage) {
             ("rows", Value::U32(u32::MAX - 1)),
             ("tail", Value::U32(0)),
             ("window", Value::U32(u32::MAX - 2)),
+            ("session", text("1:3")),
         ],
     );
     (ours, schema)
 }
 
 fn opened() -> (Opened, DynamicMessage) {
-    let ours = Opened { session: "1:2".to_owned(), container: "web".to_owned() };
-    (ours, dynamic("Opened", vec![("session", text("1:2")), ("container", text("web"))]))
+    let [session, container, user, target] = ["1:2", "web", "ada", "shop/web"].map(str::to_owned);
+    let ours = Opened { session, container, user, target, tty: true };
+    let fields = vec![
+        ("session", text("1:2")),
+        ("container", text("web")),
+        ("user", text("ada")),
+        ("target", text("shop/web")),
+        ("tty", Value::Bool(true)),
+    ];
+    (ours, dynamic("Opened", fields))
 }
 
 fn close() -> (Close, DynamicMessage) {
@@ -277,7 +287,9 @@ fn outcomes() -> Vec<Outcome> {
             Outcome::OverLimit { .. } => vec![Outcome::Idle { seconds: 60 }],
             Outcome::Idle { .. } => vec![Outcome::TimeOver { seconds: 60 }],
             Outcome::TimeOver { .. } => vec![Outcome::EndedByOperator { reason: detail() }],
-            Outcome::EndedByOperator { .. } => break,
+            Outcome::EndedByOperator { .. } => vec![Outcome::SessionNotFound { detail: detail() }],
+            Outcome::SessionNotFound { .. } => vec![Outcome::WatchedEnded { status: 7, how: detail() }],
+            Outcome::WatchedEnded { .. } => break,
         };
         outcomes.extend(next);
     }
@@ -331,6 +343,8 @@ fn the_page_tells_every_outcome_as_it_is() {
         assert!(numbers(&row[2]).contains(&outcome.close_code().to_string()), "{outcome:?}: {row:?}");
         if let Outcome::Exited { .. } = outcome {
             assert_eq!(row[3], "the process's own");
+        } else if let Outcome::WatchedEnded { .. } = outcome {
+            assert_eq!(row[3], "the watched session's");
         } else {
             assert!(numbers(&row[3]).contains(&outcome.exit_status().to_string()), "{outcome:?}: {row:?}");
         }
@@ -341,7 +355,7 @@ fn the_page_tells_every_outcome_as_it_is() {
             None => (row[4].as_str(), false),
         };
         assert!(plain.starts_with(begins) && (goes_on || plain == begins), "{plain}: {row:?}");
-        assert!(text.starts_with("\x1b[32m") == ["1", "10", "11"].contains(&row[0].as_str()), "{text}");
+        assert!(text.starts_with("\x1b[32m") == ["1", "10", "11", "27"].contains(&row[0].as_str()), "{text}");
     }
     for row in &rows {
         // What is in no outcome's row is not told either.
@@ -381,6 +395,8 @@ fn the_page_tells_every_limit_as_it_is() {
             "| output waiting for an attached viewer | {} KiB |",
             config::VIEWER_BACKLOG_BYTES_MAX / 1024
         ),
+        format!("| last output that a watcher begins with | {} KiB |", config::WATCHED_BYTES_MAX / 1024),
+        format!("| watchers of one session | {} |", config::WATCHERS_MAX),
         format!("| TERM | {} bytes |", config::TERM_BYTES_MAX),
         format!("| ECHO | {} bytes |", config::ECHO_BYTES_MAX),
     ];

@@ -9,9 +9,13 @@ use entry::access::{Rule, Rules, UnixSeconds, jwt};
 use entry::config::{self, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Dialect, EngineId, Engines};
+use entry::locate::census::Census;
 use entry::outcome::Outcome;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
+use entry::session::{
+    Call, CallError, Context, Effect, Event, Lane, Millis, NoSeat, Post, Reap, Session, SessionId, Sight,
+    Subject,
+};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use entry::wire::message::{
     Close, Hello, Opened, RequestMessage, RequestType, ResponseMessage, ResponseType,
@@ -93,6 +97,7 @@ pub(crate) enum Heard {
     Pong(Vec<u8>),
     Mark,
     Echo(Vec<u8>),
+    Size(String),
     /// The close frame.
     Bye(u16, String),
 }
@@ -137,6 +142,10 @@ pub(crate) struct Visit {
     pub(crate) settings: Settings,
     pub(crate) rules: Rules,
     pub(crate) keys: jwt::Fetched,
+    pub(crate) census: Census,
+    /// Which sessions were asked for, to watch one, and which is watched.
+    pub(crate) sought: Vec<SessionId>,
+    pub(crate) seat: Option<SessionId>,
     pub(crate) wall: UnixSeconds,
     /// Whom the rules let in.
     pub(crate) admitted: Vec<String>,
@@ -192,6 +201,9 @@ impl Visit {
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
+            census: Census::default(),
+            sought: Vec::new(),
+            seat: None,
             wall: WALL,
             admitted: Vec::new(),
             bad_proxy_headers: 0,
@@ -254,6 +266,7 @@ impl Visit {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog: self.backlog,
             to_client: &mut to_client,
             to_engine: &mut to_engine,
@@ -308,7 +321,12 @@ impl Visit {
                 Effect::Relieved(_) => self.relieved = true,
                 Effect::Tell(Event::Unguarded { why, .. }) => self.unguarded.push(why),
                 Effect::Tell(Event::Reap(reap)) => self.reaps.push(reap),
-                Effect::Tell(Event::Opened { .. } | Event::Resized(_) | Event::Asked(_)) => {}
+                Effect::Seek(id) => self.sought.push(id),
+                Effect::Sit { watched, .. } => self.seat = Some(watched),
+                Effect::Rise => self.seat = None,
+                Effect::Tell(
+                    Event::Opened { .. } | Event::Asked(_) | Event::Resized(_) | Event::Watches { .. },
+                ) => {}
             }
         }
         assert!(self.outcomes.len() <= 1, "a session ends once: {:?}", self.outcomes);
@@ -362,6 +380,18 @@ impl Visit {
 
     pub(crate) fn client_vanishes(&mut self) {
         self.step(|session, cx, _| session.client_closed(cx));
+    }
+
+    pub(crate) fn is_sought(&mut self, subject: Option<Subject>) {
+        self.step(|session, cx, _| session.sought(cx, subject.map(Box::new)));
+    }
+
+    pub(crate) fn sight(&mut self, sight: Sight) {
+        self.step(|session, cx, _| session.sight(cx, sight));
+    }
+
+    pub(crate) fn not_seated(&mut self, why: NoSeat) {
+        self.step(|session, cx, _| session.not_seated(cx, why));
     }
 
     pub(crate) fn rules_changed(&mut self) {
@@ -584,6 +614,7 @@ impl Visit {
                 Heard::Mark
             }
             ResponseType::Echo => Heard::Echo(content),
+            ResponseType::Size => Heard::Size(String::from_utf8(content).unwrap()),
         }
     }
 
@@ -698,7 +729,8 @@ impl Visit {
     pub(crate) fn hear_opened(&mut self) {
         let heard = self.heard();
         if self.speaks == Speaks::V1 {
-            let opened = Opened { session: self.session.id().to_string(), container: CONTAINER.to_owned() };
+            let (session, container) = (self.session.id().to_string(), CONTAINER.to_owned());
+            let opened = Opened { session, container, ..Opened::default() };
             assert_eq!(heard, [Heard::Opened(opened)]);
         } else {
             assert_eq!(heard, []);

@@ -15,3 +15,4 @@ mod pace;
 mod page;
 mod reaping;
 mod streaming;
+mod watching;

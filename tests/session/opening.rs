@@ -143,7 +143,8 @@ fn every_client_enters_on_every_engine_however_the_bytes_come() {
         assert_eq!(visit.to_engine, b"ls\n");
         let mut heard = visit.heard();
         if speaks == Speaks::V1 {
-            let opened = Opened { session: visit.session.id().to_string(), container: CONTAINER.to_owned() };
+            let (session, container) = (visit.session.id().to_string(), CONTAINER.to_owned());
+            let opened = Opened { session, container, ..Opened::default() };
             assert_eq!(heard.remove(0), Heard::Opened(opened));
         }
         let output: Vec<u8> = (heard.into_iter())

@@ -181,7 +181,9 @@ impl Fate {
                 least == Some(*seconds) && lasted(self.connected_at, now, *seconds)
             }
             // There is no operator in these worlds.
-            Outcome::EndedByOperator { .. } => false,
+            Outcome::EndedByOperator { .. }
+            | Outcome::SessionNotFound { .. }
+            | Outcome::WatchedEnded { .. } => false,
         };
         match holds {
             true => Ok(()),

@@ -10,6 +10,7 @@ use entry::engine::{EngineId, Engines};
 use entry::gateway::buffers::Pool;
 use entry::gateway::slab::{Key, Slab};
 use entry::gateway::timer::Wheel;
+use entry::locate::census::Census;
 use entry::service::Peer;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Reap, Session, SessionId};
 use entry::wire::http::Reply;
@@ -129,6 +130,7 @@ pub(crate) struct Shell {
     pub(crate) crowd: Crowd,
     rules: Rules,
     keys: jwt::Fetched,
+    census: Census,
     engines: Engines,
     pub(crate) entries: Slab<Entry>,
     pub(crate) wheel: Wheel,
@@ -174,6 +176,7 @@ impl Shell {
             crowd,
             rules,
             keys: jwt::Fetched::default(),
+            census: Census::default(),
             entries: Slab::new(),
             wheel: Wheel::new(now),
             pool: Pool::default(),
@@ -360,6 +363,7 @@ impl Shell {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog,
             to_client,
             to_engine,
@@ -506,6 +510,7 @@ impl Shell {
             }
             // A guard is an exec more, and nobody's session: `tests/session/guarding.rs` has them.
             Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => panic!("a guard"),
+            Effect::Seek(_) | Effect::Sit { .. } | Effect::Rise => panic!("a watcher"),
             Effect::Tell(event) => {
                 let fate = &mut outside.fates[entry.visit];
                 match event {
@@ -522,6 +527,7 @@ impl Shell {
                     | Event::Resized(_)
                     | Event::TurnedAway { .. }
                     | Event::BadProxyHeader(_) => {}
+                    Event::Watches { .. } => panic!("a watcher"),
                 }
             }
         }

@@ -65,8 +65,8 @@ pub struct Claims {
     pub issuer: Option<String>,
     /// How far the issuer's clock and ours may be apart.
     pub skew_seconds: u64,
-    /// The claim that names what may be entered: an object of `enter`, `attach` and `exec`, lists of patterns; and of
-    /// `record`, those where sessions must be recorded.
+    /// The claim that names what may be entered: an object of `enter`, `attach`, `exec` and `watch`, lists of patterns;
+    /// and of `record`, those where sessions must be recorded.
     pub grants: String,
     /// The claim that names the user.
     pub user: String,

@@ -5,6 +5,7 @@ use entry::access::{Rule, Rules, jwt};
 use entry::config::{self, ContainerRule, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::Address;
+use entry::locate::census::Census;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Session, SessionId};
 use entry::wire::http::{Expect, ReplyReader};
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ struct Stage {
     settings: Settings,
     rules: Rules,
     keys: jwt::Fetched,
+    census: Census,
     engines: entry::engine::Engines,
     crowd: Crowd,
     place: Place,
@@ -73,6 +75,7 @@ impl Stage {
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
+            census: Census::default(),
             crowd: Crowd::default(),
             place: Place::default(),
             now: 1_000,
@@ -96,6 +99,7 @@ impl Stage {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog: self.backlog,
             to_client: &mut to_client,
             to_engine: &mut to_engine,
@@ -114,6 +118,7 @@ impl Stage {
                 Effect::Call { call, .. } => self.calls.push_back(call),
                 Effect::Tell(_) | Effect::ConnectEngine(_) | Effect::FinishEngineInput => {}
                 Effect::CloseEngine | Effect::FinishClientOutput | Effect::CloseClient => {}
+                Effect::Seek(_) | Effect::Sit { .. } | Effect::Rise => {}
                 Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => {}
             }
         }
