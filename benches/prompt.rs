@@ -177,7 +177,8 @@ fn prompt_through(gateway: std::net::SocketAddr, container: &str) -> Duration {
             | ResponseType::Ping
             | ResponseType::Opened
             | ResponseType::Mark
-            | ResponseType::Echo => {}
+            | ResponseType::Echo
+            | ResponseType::Size => {}
         }
     }
 }

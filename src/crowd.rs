@@ -174,6 +174,17 @@ impl Crowd {
         &self.refusals
     }
 
+    /// How many sessions that address has that has most, and how many it may have; none where that is not limited, and so
+    /// not counted.
+    pub fn most_per_address(&self) -> Option<(u32, u32)> {
+        self.limits.per_address.map(|limit| (most(&self.addresses), limit))
+    }
+
+    /// The same of users.
+    pub fn most_per_user(&self) -> Option<(u32, u32)> {
+        self.limits.per_user.map(|limit| (most(&self.users), limit))
+    }
+
     /// Somebody comes from this address.
     ///
     /// # Errors
@@ -293,6 +304,11 @@ fn add<K: Eq + Hash>(counts: &Mutex<HashMap<K, u32>>, key: K, limit: u32) -> boo
     true
 }
 
+fn most<K>(counts: &Mutex<HashMap<K, u32>>) -> u32 {
+    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    counts.values().copied().max().unwrap_or(0)
+}
+
 fn take<K: Eq + Hash>(counts: &Mutex<HashMap<K, u32>>, key: &K) {
     let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(count) = counts.get_mut(key) {
@@ -334,6 +350,7 @@ mod tests {
     #[test]
     fn who_drains_lets_nobody_in_and_nobody_out() {
         let crowd = crowd(2, None, None);
+        assert_eq!((crowd.most_per_address(), crowd.most_per_user()), (None, None));
         let mut first = crowd.enter(address(1)).unwrap();
         crowd.drain();
         assert_eq!(crowd.enter(address(1)).unwrap_err(), Full::GoingDown);
@@ -352,6 +369,7 @@ mod tests {
         crowd.name(&mut second, "bob").unwrap();
         assert_eq!(crowd.enter(address(1)).unwrap_err(), Full::Address(2));
         assert_eq!(crowd.sessions(), 2, "who is refused takes no place");
+        assert_eq!((crowd.most_per_address(), crowd.most_per_user()), (Some((2, 2)), Some((1, 1))));
         let mut other = crowd.enter(address(2)).unwrap();
         crowd.leave(&mut first);
         crowd.name(&mut other, "ann").unwrap();

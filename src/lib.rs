@@ -15,9 +15,10 @@
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
-//! Side rooms: [`client`] (`entry enter`, `entry attach`), [`check`] (`entry check`), [`token`] (`entry token`), [`top`] (`entry top`), [`recording`], [`play`] (`entry play`),
-//! [`audit`] (who was where, line by line), [`writer`] (threads that write), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe
-//! code).
+//! Side rooms: [`client`] (`entry enter`, `entry attach`, `entry watch`), [`check`] (`entry check`), [`token`] (`entry token`),
+//! [`top`] (`entry top`), [`recording`], [`play`] (`entry play`), [`audit`] (who was where, line by line), [`writer`] (threads
+//! that write), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`systemd`] (sockets from it, words to it),
+//! [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod access;
 pub mod admin;
@@ -40,6 +41,7 @@ pub mod serve;
 pub mod service;
 pub mod session;
 pub mod sys;
+pub mod systemd;
 pub mod tls;
 pub mod token;
 pub mod top;

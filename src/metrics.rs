@@ -42,6 +42,11 @@ impl Histogram {
         add_alone(&self.microseconds, microseconds);
     }
 
+    /// How many things there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     fn place(&self, microseconds: u64) -> usize {
         self.bounds.iter().position(|bound| microseconds <= *bound).unwrap_or(self.bounds.len())
     }

@@ -1,12 +1,13 @@
 //! `entry serve`: a gateway until a signal ends it.
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Peers, Surroundings, Wish, help, parse};
+use crate::config::{self, Config, Peers, Surroundings, Wish, help, parse_beside};
 use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
 use crate::sys;
+use crate::systemd::{Manager, Passed};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
@@ -15,12 +16,20 @@ use std::time::Duration;
 
 /// How often signals are looked for while sessions end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the end of all sessions may take.
+const SHUTDOWN_TIME_LIMIT: Duration = Duration::from_millis(config::SHUTDOWN_MILLISECONDS_MAX);
 
 /// Runs `entry serve`; gives the process's exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let config = match parse("serve", arguments, &Surroundings::of_process()) {
-        Ok(Wish::Do(config)) => *config,
-        Ok(Wish::Help) => {
+    // Before anything else is opened, so that what has their numbers is what was passed.
+    let passed = Passed::take().and_then(|passed| Ok((passed.addresses()?, passed)));
+    let parsed = passed.map_err(|error| error.to_string()).and_then(|(handed, passed)| {
+        let wish = parse_beside("serve", arguments, &Surroundings::of_process(), &handed)?;
+        Ok((wish, passed))
+    });
+    let (config, passed) = match parsed {
+        Ok((Wish::Do(config), passed)) => (*config, passed),
+        Ok((Wish::Help, _)) => {
             let _ = io::stdout().write_all(help("serve").as_bytes());
             return 0;
         }
@@ -29,7 +38,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return 2;
         }
     };
-    let status = match logging::start(config.watch.log_format).and_then(|()| serve(&config)) {
+    let status = match logging::start(config.watch.log_format).and_then(|()| serve(&config, passed)) {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
@@ -49,9 +58,16 @@ fn reload(server: &Server, admin: Option<&Admin>) -> io::Result<()> {
 }
 
 /// Until the last session has ended, the time for that is over, or a signal says not to wait.
-fn drain(server: &Server, admin: Option<&Admin>, signals: &mut Signals, seconds: u32) -> io::Result<()> {
+fn drain(
+    server: &Server,
+    admin: Option<&Admin>,
+    signals: &mut Signals,
+    manager: &Manager,
+    seconds: u32,
+) -> io::Result<()> {
     let sessions = server.crowd().sessions();
     log::info!("signal {SIGTERM}: no new sessions; {sessions} may go on for {seconds} s");
+    manager.stopping(Duration::from_secs(seconds.into()) + SHUTDOWN_TIME_LIMIT);
     server.drain()?;
     while !server.has_ended() {
         for signal in signals.pending() {
@@ -66,7 +82,7 @@ fn drain(server: &Server, admin: Option<&Admin>, signals: &mut Signals, seconds:
     Ok(())
 }
 
-fn serve(config: &Config) -> io::Result<()> {
+fn serve(config: &Config, passed: Passed) -> io::Result<()> {
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut config = config.clone();
@@ -76,21 +92,24 @@ fn serve(config: &Config) -> io::Result<()> {
         config.settings.peers.engines = Peers::one(engine).engines;
         log::warn!("a demo: the container demo (app demo, proc shell) is this machine, entered as this user");
     }
-    let admin = admin::bind(&config)?;
-    let server = Server::start(&config).map_err(|error| {
+    let admin = admin::bind(&config, passed.operators)?;
+    let server = Server::start_on(&config, passed.clients).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be served: {error}", config.listen))
     })?;
     let admin = admin.map(|bound| bound.answer(server.insight())).transpose()?;
+    let mut manager = Manager::of_process();
+    manager.ready(&server.insight())?;
     sys::forget_start();
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(&server, admin.as_ref())?,
+            SIGHUP => manager.reloading(|| reload(&server, admin.as_ref()))?,
             SIGTERM => {
-                drain(&server, admin.as_ref(), &mut signals, config.settings.drain_seconds)?;
+                drain(&server, admin.as_ref(), &mut signals, &manager, config.settings.drain_seconds)?;
                 break;
             }
             _ => {
                 log::info!("signal {signal}: every session gets its CLOSE");
+                manager.stopping(SHUTDOWN_TIME_LIMIT);
                 break;
             }
         }

@@ -209,19 +209,51 @@ pub fn forget_start() {
     }
 }
 
+/// An option as the kernel has it.
+fn option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, and `size` is the true size of `value`.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut size) })?;
+    Ok(value)
+}
+
 /// A TCP option as the kernel has it.
 ///
 /// # Errors
 /// The descriptor is not a TCP socket.
 #[cfg(test)]
 pub(crate) fn tcp_option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<i32> {
-    let mut value: libc::c_int = 0;
-    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both pointers are to live locals, and `size` is the true size of `value`.
-    check(unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, name, (&raw mut value).cast(), &raw mut size)
-    })?;
-    Ok(value)
+    option(socket, libc::IPPROTO_TCP, name)
+}
+
+/// A listening TCP socket that this process was started with, by its number. What is given is a descriptor of its own for
+/// the same socket; nothing that this process starts has either of the two.
+///
+/// # Errors
+/// Nothing is open by that number, or it is something else.
+pub fn inherited_listener(number: i32) -> io::Result<TcpListener> {
+    // SAFETY: no pointers, and whatever the number stands for stays open; a non-negative result of F_DUPFD_CLOEXEC is a
+    // descriptor that nobody else owns.
+    let socket = unsafe {
+        check(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        OwnedFd::from_raw_fd(check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0))?)
+    };
+    let of_socket = |name| option(socket.as_fd(), libc::SOL_SOCKET, name);
+    let is_internet = [libc::AF_INET, libc::AF_INET6].contains(&of_socket(libc::SO_DOMAIN)?);
+    let is_stream = of_socket(libc::SO_TYPE)? == libc::SOCK_STREAM;
+    match is_internet && is_stream && of_socket(libc::SO_ACCEPTCONN)? == 1 {
+        true => Ok(TcpListener::from(socket)),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a TCP socket that listens")),
+    }
+}
+
+/// The time of CLOCK_MONOTONIC, in microseconds: by it systemd orders what a service tells it.
+pub fn monotonic_microseconds() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills one timespec; with this clock it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
 }
 
 /// Raises the limit of open descriptors to the hard one; gives what it is then.

@@ -7,6 +7,7 @@ use entry::access::{Rule, Rules, jwt};
 use entry::config::{self, Peers, Settings};
 use entry::crowd::{Crowd, Place};
 use entry::engine::{Address, Engines};
+use entry::locate::census::Census;
 use entry::session::{Context, Effect, Lane, Millis, Session, SessionId};
 use entry::wire::message::{Codec, Hello, RequestMessage, RequestType};
 use entry::wire::stdcopy::{Stream, frame_header};
@@ -82,6 +83,7 @@ struct Visit {
     place: Place,
     rules: Rules,
     keys: jwt::Fetched,
+    census: Census,
     now: Millis,
     buffer: Vec<u8>,
     to_client: Lane,
@@ -102,6 +104,7 @@ impl Visit {
             settings,
             rules: Rules::new(vec![Rule::Anonymous]),
             keys: jwt::Fetched::default(),
+            census: Census::default(),
             now: 0,
             buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES],
             to_client: Lane::default(),
@@ -174,6 +177,7 @@ impl Visit {
             keys: &mut self.keys,
             settings: &self.settings,
             engines: &mut self.engines,
+            census: &mut self.census,
             client_backlog: 0,
             to_client: &mut self.to_client,
             to_engine: &mut self.to_engine,

@@ -54,6 +54,16 @@ fn tell_sessions(told: &mut Exposition, insight: &Insight) {
     let (limits, refusals) = (crowd.limits(), crowd.refusals());
     told.family("entry_sessions", Gauge, "Sessions that somebody is in.").is(&[], crowd.sessions());
     told.family("entry_sessions_max", Gauge, "Sessions that there may be.").is(&[], limits.sessions);
+    let most = [
+        ("entry_sessions_per_address", "entry_sessions_per_address_max", "address", crowd.most_per_address()),
+        ("entry_sessions_per_user", "entry_sessions_per_user_max", "user", crowd.most_per_user()),
+    ];
+    for (name, name_max, whose, figures) in most {
+        if let Some((most, limit)) = figures {
+            told.family(name, Gauge, &format!("Sessions of the {whose} that has most.")).is(&[], most);
+            told.family(name_max, Gauge, &format!("Sessions that one {whose} may have.")).is(&[], limit);
+        }
+    }
     told.family("entry_connections_total", Counter, "Connections of clients that were accepted.")
         .is(&[], of(&counters.connections));
     told.family("entry_access_allowed_total", Counter, "Sessions that the access rules let in.")
@@ -104,6 +114,9 @@ fn tell_loops(told: &mut Exposition, insight: &Insight) {
     told.family("entry_stalls_total", Counter, "How often a side did not take at once what was sent.")
         .is(&[("side", "client")], sum(&|pulse| &pulse.client_stalls))
         .is(&[("side", "engine")], sum(&|pulse| &pulse.engine_stalls));
+    told.family("entry_guards", Gauge, "Guards in containers with open sessions.")
+        .is(&[], sum(&|pulse| &pulse.guards));
+    told.family("entry_guards_max", Gauge, "Guards that there may be.").is(&[], insight.guards_max);
     told.family("entry_loops", Gauge, "Event loops.").is(&[], pulses.len());
     let turns: Vec<&Histogram> = pulses.iter().map(|pulse| &pulse.turns).collect();
     told.family(

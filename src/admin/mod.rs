@@ -52,14 +52,15 @@ pub struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Takes the address, where the configuration names one.
+/// Takes the address, where the configuration names one; or the socket that listens there already.
 ///
 /// # Errors
 /// It cannot be had, or the file with the token cannot be used.
-pub fn bind(config: &Config) -> io::Result<Option<Bound>> {
+pub fn bind(config: &Config, socket: Option<TcpListener>) -> io::Result<Option<Bound>> {
     let Some(address) = config.watch.admin else { return Ok(None) };
     let token = Arc::new(RwLock::new(read_token(&config.watch)?));
-    let listener = TcpListener::bind(address)
+    let listener = socket.map_or_else(|| TcpListener::bind(address), Ok);
+    let listener = listener
         .map_err(|error| io::Error::new(error.kind(), format!("--admin-listen {address}: {error}")))?;
     let office = Office { token, settings: settings::told(config) };
     Ok(Some(Bound { listener, office, watch: config.watch.clone() }))

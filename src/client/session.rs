@@ -302,11 +302,11 @@ impl Session<'_> {
 
     fn send_bytes(&mut self, bytes: Vec<u8>) {
         if self.options.action == Action::Watch {
-            return match watching::leaves(&bytes) {
+            if let Some(ending) = watching::leaves(&bytes) {
                 // What has come is still written: the screen is put back behind it.
-                Some(ending) => self.close(ending, true),
-                None => {}
-            };
+                self.close(ending, true);
+            }
+            return;
         }
         let Some(mut escape) = self.escape.take() else {
             return self.send_filtered(bytes);

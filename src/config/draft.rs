@@ -5,8 +5,8 @@ use super::front::Access;
 use super::recording::Wanted;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
-    WantedLimits, Watch, Watching,
+    Config, ContainerRule, Front, Handed, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings,
+    TlsFiles, WantedLimits, Watch, Watching,
 };
 use crate::commands::alerts::Pattern;
 use crate::engine::fleet::ENGINES_MAX;
@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) listen: Option<SocketAddr>,
+    /// Further addresses: of sockets that are open already.
+    pub(super) listen_too: Vec<SocketAddr>,
     pub(super) lain: bool,
     pub(super) engines: Vec<NamedEngine>,
     pub(super) node_template: Option<NodeTemplate>,
@@ -74,6 +76,27 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const LAIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8022);
 
 impl Draft {
+    /// Sockets that were opened already are listened on, and nothing beside them.
+    pub(super) fn listen_where_handed(&mut self, handed: &Handed) -> Result<(), String> {
+        let twice = |option, named, given| {
+            Err(format!(
+                "{option} {named}, and a socket that systemd has opened at {given}: leave one of them away"
+            ))
+        };
+        if let Some((first, others)) = handed.clients.split_first() {
+            if let Some(listen) = self.listen.replace(*first) {
+                return twice("--listen", listen, first);
+            }
+            self.listen_too = others.to_vec();
+        }
+        if let Some(operators) = &handed.operators
+            && let Some(admin) = self.watch.admin.replace(*operators)
+        {
+            return twice("--admin-listen", admin, operators);
+        }
+        Ok(())
+    }
+
     /// What LAIN's environment says, where no option says otherwise.
     pub(super) fn stand_in_for_lain(
         &mut self,
@@ -176,7 +199,9 @@ impl Draft {
         settings.front = self.front;
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let access = self.access.specs(&mut settings, surroundings.variable)?;
-        self.access.check_openness(listen, self.demo, &access, &settings.front)?;
+        for address in self.listen_too.iter().chain([&listen]) {
+            self.access.check_openness(*address, self.demo, &access, &settings.front)?;
+        }
         Ok(Config {
             listen,
             workers: match self.workers {

@@ -17,7 +17,7 @@ pub mod options;
 mod recording;
 mod sources;
 
-pub use options::{Wish, help, odd_variables, parse};
+pub use options::{Wish, help, odd_variables, parse, parse_beside};
 pub use recording::Record;
 pub use sources::Surroundings;
 
@@ -248,6 +248,17 @@ pub const RECORDED_LINE_BYTES_MAX: usize = 4 * 1024;
 /// How long a shutdown waits for the last words of its sessions.
 pub const SHUTDOWN_MILLISECONDS_MAX: u64 = 10_000;
 
+// What systemd may give, and is told.
+
+/// Sockets that it may pass.
+pub const PASSED_SOCKETS_MAX: i32 = 64;
+/// How often it is told how many are in, where that has changed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to take a word.
+pub const NOTIFY_TIME_LIMIT: Duration = Duration::from_secs(1);
+/// Beyond the time that a shutdown may take, before it kills.
+pub const STOP_RESERVE: Duration = Duration::from_secs(5);
+
 /// How long open sessions may go on once the gateway is asked to go down, unless its operator says otherwise. Docker kills
 /// what has not ended 10 s after it asked (`docker stop`), and CLOSE, its answer and the reaping need some 3 s of them.
 pub const DRAIN_SECONDS: u32 = 5;
@@ -371,6 +382,15 @@ impl Peers {
     pub fn table(&self) -> Engines {
         Engines::new(&self.engines, self.node_template.clone())
     }
+}
+
+/// Addresses of sockets that somebody has opened already, in the place of those that options name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Handed {
+    /// Where clients connect.
+    pub clients: Vec<SocketAddr>,
+    /// Where operators are answered.
+    pub operators: Option<SocketAddr>,
 }
 
 /// How clients come in: through which proxies, on which path, from which pages.
@@ -529,7 +549,7 @@ impl Watch {
 /// What `entry serve` goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where clients connect.
+    /// Where clients connect; the first of several sockets that were opened already.
     pub listen: SocketAddr,
     /// Loops, each on a thread of its own.
     pub workers: usize,

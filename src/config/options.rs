@@ -6,7 +6,7 @@ use super::draft::{
     log_format, number, on_or_off, path, reap, watching,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
-use super::{Config, front, recording};
+use super::{Config, Handed, front, recording};
 use crate::writer::Destination;
 use std::ffi::OsString;
 
@@ -38,7 +38,7 @@ const ROWS: &[Row] = &[
     row(
         "listen",
         One("ADDR:PORT"),
-        "where clients connect; port 0 takes a free one  [127.0.0.1:8022]",
+        "where clients connect; port 0 takes a free one  [127.0.0.1:8022, or systemd's sockets]",
         |draft, text| {
             draft.listen = Some(front::listen(text)?);
             Ok(())
@@ -479,6 +479,19 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Wish, String> {
+    parse_beside(subcommand, arguments, surroundings, &Handed::default())
+}
+
+/// The same for a process that was given sockets: they stand in the place of the addresses that options name.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_beside(
+    subcommand: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings<'_>,
+    handed: &Handed,
+) -> Result<Wish, String> {
     let options: Vec<Named> = ROWS.iter().map(|row| row.option).collect();
     let Some(values) = gather(&options, arguments, surroundings, subcommand)? else { return Ok(Wish::Help) };
     let mut draft = Draft::default();
@@ -487,6 +500,7 @@ pub fn parse(
             (row.note)(&mut draft, &given.text).map_err(|error| format!("{} {error}", given.place))?;
         }
     }
+    draft.listen_where_handed(handed)?;
     if draft.lain {
         draft.stand_in_for_lain(surroundings.variable)?;
     }

@@ -210,6 +210,8 @@ pub struct Pulse {
     pub client_stalls: AtomicU64,
     /// How often a process did not take what was sent.
     pub engine_stalls: AtomicU64,
+    /// Guards that stand in containers, or are on their way.
+    pub guards: AtomicU64,
 }
 
 impl Default for Pulse {
@@ -222,6 +224,7 @@ impl Default for Pulse {
             output_bytes: zero(),
             client_stalls: zero(),
             engine_stalls: zero(),
+            guards: zero(),
         }
     }
 }

@@ -156,6 +156,13 @@ impl Desk {
         told.recv_timeout(ANSWER_TIME_LIMIT).map_err(|_| silence())
     }
 
+    /// Wakes all loops. One that cannot be woken stands still, as if it had not been.
+    pub(super) fn wake(&self) {
+        for line in &self.lines {
+            let _ = line.waker.wake();
+        }
+    }
+
     /// The number in a session's name, where it is one of this gateway's.
     pub fn number(&self, id: &str) -> Option<u64> {
         let (boot, number) = id.split_once(':')?;

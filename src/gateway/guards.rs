@@ -1,8 +1,11 @@
 //! Which guards one loop has sent where. They are entries as sessions are; here is only who stands at which post.
 
+use super::Pulse;
 use super::slab::Key;
 use crate::session::Post;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The posts of one loop.
 #[derive(Debug)]
@@ -12,11 +15,13 @@ pub(super) struct Guards {
     posts_max: usize,
     /// It was said that there are more containers than that.
     told: bool,
+    /// Where it is told how many there are.
+    pulse: Arc<Pulse>,
 }
 
 impl Guards {
-    pub(super) fn new(posts_max: usize) -> Guards {
-        Guards { posts: HashMap::new(), posts_max, told: false }
+    pub(super) fn new(posts_max: usize, pulse: Arc<Pulse>) -> Guards {
+        Guards { posts: HashMap::new(), posts_max, told: false, pulse }
     }
 
     /// Who stands there, or is on the way.
@@ -38,13 +43,19 @@ impl Guards {
 
     pub(super) fn post(&mut self, post: Post, guard: Key) {
         self.posts.insert(post, guard);
+        self.count();
     }
 
     /// This guard has left; another may have been sent there already.
     pub(super) fn relieve(&mut self, post: &Post, guard: Key) {
         if self.at(post) == Some(guard) {
             self.posts.remove(post);
+            self.count();
         }
+    }
+
+    fn count(&self) {
+        self.pulse.guards.store(self.posts.len() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -27,6 +27,8 @@ pub struct Insight {
     pub alerts: Option<Alerts>,
     /// The way to the recordings, where there are some.
     pub recorder: Option<Recorder>,
+    /// How many guards there may be in containers.
+    pub guards_max: usize,
     /// When it was started.
     pub started: SystemTime,
     pub(super) began: Instant,
@@ -65,6 +67,21 @@ impl Insight {
             hindrances.push("it cannot write its audit records".to_owned());
         }
         hindrances
+    }
+
+    /// How many turns each loop has made.
+    pub fn turns(&self) -> Vec<u64> {
+        self.pulses.iter().map(|pulse| pulse.turns.count()).collect()
+    }
+
+    /// So many loops have ended in order, and turn no more.
+    pub fn loops_that_may_rest(&self) -> usize {
+        if self.is_stopping() { self.loops_ended.load(Ordering::Relaxed) } else { 0 }
+    }
+
+    /// Makes every loop turn at least once.
+    pub fn wake(&self) {
+        self.desk.wake();
     }
 
     /// How old it is.

@@ -1,6 +1,7 @@
 //! Accepting, in batches. When descriptors have run out, whoever waits is told so and sent away, by means of a descriptor
 //! that is kept for it; and accepting rests in between, since trying on would only burn the processor.
 
+use super::tokens::listener_token;
 use crate::config;
 use crate::crowd::Crowd;
 use crate::session::Millis;
@@ -19,12 +20,61 @@ const NO_DESCRIPTOR: &[u8] =
     Content-Length: 78\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\
     This gateway has no descriptors left; try again later, or at another replica.\n";
 
-/// One loop's listening socket.
+/// One loop's listening sockets: one of its own, or all that the process was given.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct Listeners {
+    all: Vec<Listener>,
+    /// Who is asked first, so that one socket's crowd does not keep another's out.
+    first: usize,
+}
+
+impl Listeners {
+    pub(super) fn new(
+        registry: &Registry,
+        sockets: Vec<std::net::TcpListener>,
+        crowd: &Arc<Crowd>,
+    ) -> io::Result<Self> {
+        let listener =
+            |(place, socket)| Listener::new(registry, socket, listener_token(place), crowd.clone());
+        let all: io::Result<Vec<Listener>> = sockets.into_iter().enumerate().map(listener).collect();
+        Ok(Listeners { all: all?, first: 0 })
+    }
+
+    /// The kernel says that somebody waits.
+    pub(super) fn note_readable(&mut self, place: usize) {
+        if let Some(listener) = self.all.get_mut(place) {
+            listener.readable = true;
+        }
+    }
+
+    /// The next connection, when there is one, and its peer's address.
+    pub(super) fn accept(&mut self, now: Millis) -> Option<(TcpStream, SocketAddr)> {
+        let count = self.all.len();
+        for place in (self.first..self.first + count).map(|place| place % count) {
+            if let Some(accepted) = self.all[place].accept(now) {
+                self.first = place + 1;
+                return Some(accepted);
+            }
+        }
+        None
+    }
+
+    /// When accepting is to be tried again without the kernel's word: at once, where a batch was full.
+    pub(super) fn rest_until(&self) -> Option<Millis> {
+        self.all.iter().filter_map(Listener::rests_until).min()
+    }
+
+    pub(super) fn close(&mut self, registry: &Registry) {
+        self.all.iter_mut().for_each(|listener| listener.close(registry));
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Listener {
     socket: Option<TcpListener>,
     /// The kernel said that somebody waits, and accepting has not yet said that nobody does.
-    pub(super) readable: bool,
+    readable: bool,
     /// Do not accept before.
     rest_until: Millis,
     /// Gives its descriptor to those who are sent away.
@@ -36,7 +86,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(
+    fn new(
         registry: &Registry,
         socket: std::net::TcpListener,
         token: Token,
@@ -55,8 +105,7 @@ impl Listener {
         Ok(Listener { socket, readable: false, rest_until: 0, spare, crowd, sent_away: 0, tell_at: 0 })
     }
 
-    /// The next connection, when there is one, and its peer's address.
-    pub(super) fn accept(&mut self, now: Millis) -> Option<(TcpStream, SocketAddr)> {
+    fn accept(&mut self, now: Millis) -> Option<(TcpStream, SocketAddr)> {
         if !self.readable || now < self.rest_until {
             return None;
         }
@@ -122,17 +171,11 @@ impl Listener {
         }
     }
 
-    /// When accepting is to be tried again without the kernel's word.
-    pub(super) fn rests_until(&self) -> Option<Millis> {
+    fn rests_until(&self) -> Option<Millis> {
         (self.readable && self.socket.is_some()).then_some(self.rest_until)
     }
 
-    /// The batch was full: go on in the next turn.
-    pub(super) fn accept_again_now(&mut self, now: Millis) {
-        self.rest_until = now;
-    }
-
-    pub(super) fn close(&mut self, registry: &Registry) {
+    fn close(&mut self, registry: &Registry) {
         if let Some(mut socket) = self.socket.take() {
             // Dropping it closes it, deregistered or not.
             let _ = registry.deregister(&mut socket);

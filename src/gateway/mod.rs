@@ -52,7 +52,7 @@ use desk::{Line, Listing, Order};
 use effects::Task;
 use entry::{Entry, Input};
 use guards::Guards;
-use listener::Listener;
+use listener::Listeners;
 use mio::{Events, Poll, Waker};
 use peers::Peers;
 use rules::SharedRules;
@@ -67,7 +67,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use timer::Wheel;
-use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, LISTENER, key_of, token_of};
+use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, key_of, listener_of, token_of};
 use watching::{Gallery, View};
 
 /// A clock that stands before 1970 is broken: by it nothing has expired, and nothing is valid yet.
@@ -78,7 +78,7 @@ fn wall_clock() -> UnixSeconds {
 /// One loop.
 struct Gateway {
     poll: Poll,
-    listener: Listener,
+    listeners: Listeners,
     /// Where TLS is spoken to clients.
     own: Option<Own>,
     began: Instant,
@@ -182,7 +182,7 @@ impl Gateway {
         // Another loop's sessions end without a word to this one.
         let drains = self.drain_until.filter(|_| self.stop_at.is_none());
         let look = drains.map(|until| until.min(self.now + config::DRAIN_LOOK_MILLISECONDS));
-        let due = [self.wheel.next(), self.peers.deadline(), self.listener.rests_until(), self.stop_at, look];
+        let due = [self.wheel.next(), self.peers.deadline(), self.listeners.rest_until(), self.stop_at, look];
         let due = due.into_iter().flatten().min()?;
         // Poll rounds up, so it does not return a little early to find nothing due.
         Some(Duration::from_millis(due.saturating_sub(milliseconds(now))))
@@ -270,8 +270,10 @@ impl Gateway {
                 let Gateway { peers, pool, buffer, .. } = self;
                 peers.event((peer, place as usize), event, pool, buffer, self.now);
             }
-            KIND_OWN if token == LISTENER => self.listener.readable = true,
-            KIND_OWN => self.called = true,
+            KIND_OWN => match listener_of(token) {
+                Some(place) => self.listeners.note_readable(place),
+                None => self.called = true,
+            },
             kind => {
                 let key = key_of(token);
                 let Some(entry) = self.entries.get_mut(key) else { return };
@@ -517,7 +519,7 @@ impl Gateway {
 
     fn accept(&mut self) {
         for _ in 0..config::ACCEPTS_PER_TURN {
-            let Some((stream, peer)) = self.listener.accept(self.now) else { return };
+            let Some((stream, peer)) = self.listeners.accept(self.now) else { return };
             Counters::count(&self.counters.connections);
             let id = self.next_id();
             let key = self.entries.insert(Entry::new(Session::new(id, self.now, peer.ip())));
@@ -535,8 +537,6 @@ impl Gateway {
                 }
             }
         }
-        // More may wait: the next turn goes on without sleeping.
-        self.listener.accept_again_now(self.now);
     }
 
     fn client_leg(&self, stream: mio::net::TcpStream, peer: IpAddr, key: Key) -> io::Result<Leg> {
@@ -579,7 +579,7 @@ impl Gateway {
     /// All sessions that are still there get their CLOSE.
     fn begin_stopping(&mut self) {
         self.stop_at = Some(self.now + config::SHUTDOWN_MILLISECONDS_MAX);
-        self.listener.close(self.poll.registry());
+        self.listeners.close(self.poll.registry());
         let keys: Vec<Key> = self.entries.keys().collect();
         for key in keys {
             self.step(key, Input::ShutDown);

@@ -5,12 +5,12 @@ use super::certificates::{Connectors, Own};
 use super::desk::{Desk, Line};
 use super::endpoint::Resolver;
 use super::guards::Guards;
-use super::listener::Listener;
+use super::listener::Listeners;
 use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
 use super::timer::Wheel;
-use super::tokens::{LISTENER, WAKER, call_token};
+use super::tokens::{WAKER, call_token};
 use super::watching::Gallery;
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
@@ -24,7 +24,7 @@ use crate::sys;
 use mio::{Poll, Waker};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,11 +98,20 @@ impl Server {
     /// # Errors
     /// A file of an access rule is broken, the address cannot be listened on, or the machine gives no poll, waker, thread or random bytes.
     pub fn start(config: &Config) -> io::Result<Server> {
+        Server::start_on(config, Vec::new())
+    }
+
+    /// The same on sockets that listen already, in the place of [`Config::listen`]: every loop accepts from each of them.
+    /// They must not block.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(config: &Config, sockets: Vec<TcpListener>) -> io::Result<Server> {
         let descriptors = descriptors()?;
         let crowd = Arc::new(Crowd::new(limits(config, descriptors)?));
         // The loops share their port among themselves (SO_REUSEPORT); with another process's it must not be shared.
-        if config.listen.port() != 0 {
-            drop(std::net::TcpListener::bind(config.listen)?);
+        if sockets.is_empty() && config.listen.port() != 0 {
+            drop(TcpListener::bind(config.listen)?);
         }
         let rules = Arc::new(SharedRules::load(&config.access)?);
         let connectors = Connectors::read(&config.tls, &config.settings.peers).map_err(io::Error::other)?;
@@ -133,11 +142,17 @@ impl Server {
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
         let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
+        let guards_max = guards_max(config, descriptors);
         let (mut address, mut wakers) = (config.listen, Vec::new());
         for number in 0..config.workers {
-            // The first one may be given a free port, which the others share.
-            let socket = sys::listen_shared(address, config::LISTEN_BACKLOG)?;
-            address = socket.local_addr()?;
+            let listening = if sockets.is_empty() {
+                // The first one may be given a free port, which the others share.
+                let socket = sys::listen_shared(address, config::LISTEN_BACKLOG)?;
+                address = socket.local_addr()?;
+                vec![socket]
+            } else {
+                sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?
+            };
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             wakers.push(waker.clone());
@@ -146,9 +161,9 @@ impl Server {
             lines.push(line.clone());
             let pulse: Arc<Pulse> = Arc::default();
             pulses.push(pulse.clone());
-            let listener = Listener::new(poll.registry(), socket, LISTENER, crowd.clone())?;
+            let listeners = Listeners::new(poll.registry(), listening, &crowd)?;
             gateways.push(Gateway {
-                listener,
+                listeners,
                 own: own.clone(),
                 poll,
                 began: began - Duration::from_millis(config::loop_phase_milliseconds(number, config.workers)),
@@ -160,10 +175,10 @@ impl Server {
                 keys: jwt::Fetched::default(),
                 wall: wall_clock(),
                 counters: counters.clone(),
-                pulse,
                 audit: audit.clone(),
                 alerts: alerts.clone(),
                 audits_commands: config.watch.audit_commands,
+                pulse: pulse.clone(),
                 is_watched: config.watch.is_on() || recorder.is_some() || settings.watching != Watching::Off,
                 recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
                 held_back: Vec::new(),
@@ -179,7 +194,7 @@ impl Server {
                 engines: config.settings.peers.table(),
                 census: Census::default(),
                 entries: Slab::new(),
-                guards: Guards::new(guards_max(config, descriptors) / config.workers),
+                guards: Guards::new(guards_max / config.workers, pulse),
                 wheel: Wheel::new(0),
                 peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),
@@ -207,6 +222,7 @@ impl Server {
             audit,
             alerts,
             recorder,
+            guards_max: guards_max / config.workers * config.workers,
             started: SystemTime::now(),
             began,
             stopping,
@@ -225,6 +241,9 @@ impl Server {
             })?);
         }
         log::info!("listening on {}", server.address);
+        for socket in sockets.iter().skip(1) {
+            log::info!("listening on {}", socket.local_addr()?);
+        }
         let engines = config.settings.peers.engines.clone();
         let (watched, seen) = (config.watch.admin.is_some(), Arc::downgrade(&insight));
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.

@@ -40,7 +40,12 @@ impl Gateway {
 
     /// In front of whatever is at this address.
     pub(crate) fn at(engine_address: &str, options: &[&str]) -> Gateway {
-        let mut command = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
+        Gateway::on("127.0.0.1:0", engine_address, options)
+    }
+
+    /// The same, listening there.
+    pub(crate) fn on(listen: &str, engine_address: &str, options: &[&str]) -> Gateway {
+        let mut command = entry(&["serve", "--listen", listen, "--engine", engine_address]);
         command.args(options).stdout(Stdio::null());
         let mut running = Running::start(command);
         let log = Arc::new(Mutex::new(String::new()));

@@ -96,24 +96,25 @@ impl Visitor {
         let offer = [("sec-websocket-protocol", "entry.v1")];
         let mut visitor = Visitor::connect(gateway, path, &offer, Spoken::V1);
         assert_eq!(visitor.response.headers().get("sec-websocket-protocol").unwrap(), "entry.v1");
-        visitor.greet(hello);
+        visitor.send_bytes(Visitor::greeting(hello));
         visitor
     }
 
-    fn greet(&mut self, hello: Hello) {
+    fn greeting(hello: Hello) -> Vec<u8> {
         let hello = RequestMessage {
             msg_type: RequestType::Hello.into(),
             hello: Some(Box::new(hello)),
             ..RequestMessage::default()
         };
-        self.send_bytes(hello.encode_to_vec());
+        hello.encode_to_vec()
     }
 
     /// The same, unless the gateway refuses the connection, or answers it without an upgrade.
     pub(crate) fn try_v1(gateway: SocketAddr, path: &str, hello: Hello) -> Option<Visitor> {
         let offer = [("sec-websocket-protocol", "entry.v1")];
         let mut visitor = Visitor::try_connect(gateway, path, &offer, Spoken::V1)?;
-        visitor.greet(hello);
+        // A gateway that goes down may be gone already; that shows when it is heard.
+        let _ = visitor.socket.send(Message::binary(Visitor::greeting(hello)));
         Some(visitor)
     }
 
@@ -312,6 +313,17 @@ impl Visitor {
     pub(crate) fn vanish(mut self, provoke: &str) {
         self.type_in(provoke);
         self.has_unread();
+    }
+
+    /// Waits until somebody on the way ends the connection, without a word of the gateway's.
+    pub(crate) fn await_cut_off(mut self) {
+        let until = Instant::now() + DEADLINE;
+        while let Ok(message) = self.socket.read() {
+            assert!(
+                message.is_binary() && Instant::now() < until,
+                "{message:?} of one that was to be cut off"
+            );
+        }
     }
 
     /// Waits until something has come that nobody reads: a socket that is closed then resets its connection (RFC 1122,

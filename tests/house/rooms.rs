@@ -6,7 +6,7 @@ use std::fs;
 /// The pure rooms from the bottom up: each may name itself and those before it.
 const PURE_ROOMS: [&str; 8] = ["wire", "engine", "service", "locate", "access", "web", "commands", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 16] = [
+const OTHER_ROOMS: [&str; 17] = [
     "admin",
     "audit",
     "gateway",
@@ -21,6 +21,7 @@ const OTHER_ROOMS: [&str; 16] = [
     "logging",
     "metrics",
     "sys",
+    "systemd",
     "tls",
     "writer",
 ];
