@@ -152,6 +152,7 @@ impl Client {
             }
             (_, Action::Enter) => "/enter",
             (_, Action::Attach) => "/attach",
+            (_, Action::Watch) => "/watch",
         };
         let query = if self.plan.speaks == Speaks::Web { "?method=web" } else { "" };
         let protocol =
