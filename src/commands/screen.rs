@@ -155,17 +155,17 @@ impl Screen {
     }
 
     pub(super) fn apply(&mut self, op: &Op<'_>) {
+        if let Op::Csi { mark: b'?', numbers, last: last @ (b'h' | b'l') } = op {
+            return numbers.iter().for_each(|number| self.mode(*number, *last == b'h'));
+        }
+        if *op == Op::Escape(b'c') {
+            let gone = self.gone + self.height as u64;
+            *self = Screen { gone, ..Screen::new(0, 0).sized_as(self) };
+        }
+        if self.is_other {
+            return;
+        }
         match op {
-            Op::Csi { mark: b'?', numbers, last: last @ (b'h' | b'l') } => {
-                for number in *numbers {
-                    self.mode(*number, *last == b'h');
-                }
-            }
-            Op::Escape(b'c') => {
-                let rows = self.height;
-                *self = Screen { gone: self.gone + rows as u64, ..Screen::new(0, 0).sized_as(self) };
-            }
-            _ if self.is_other => {}
             Op::Print(character) => self.print(*character),
             Op::Control(byte) => self.control(*byte),
             Op::Escape(byte) => self.escape(*byte),
