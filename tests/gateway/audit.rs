@@ -82,7 +82,7 @@ fn who_was_where_is_written_down_and_no_secret_is() {
     assert_eq!((&opened["event"], &opened["outcome"]), (&"opened".into(), &Value::Null));
     assert_eq!((&ended["event"], &ended["outcome"]), (&"ended".into(), &"exited".into()));
     assert_eq!((&ended["status"], &ended["input_bytes"]), (&7.into(), &18.into()));
-    assert_eq!(ended["output_bytes"], 14 + PROMPT.len());
+    assert_eq!(ended["output_bytes"], 18 + PROMPT.len());
     assert!(ended["seconds"].as_u64().unwrap() < 60);
     assert_eq!((&not_granted["event"], &not_granted["outcome"]), (&"refused".into(), &"refused".into()));
     assert_eq!((&not_granted["right"], &not_granted["token"]), (&"enter".into(), &hash[..12].into()));
