@@ -73,7 +73,9 @@ fn who_was_where_is_written_down_and_no_secret_is() {
         assert_eq!(record["token"], hash[..12]);
         assert_eq!((&record["right"], &record["target"]), (&"exec".into(), &"container:demo".into()));
         assert_eq!(record["command"], serde_json::json!(["cat", "a b"]));
-        assert_eq!((&record["container"], &record["engine"]), (&CONTAINER.into(), &"main".into()));
+        assert_eq!((&record["container"], &record["engine"]), (&opened["container"], &"main".into()));
+        // As its engine was asked for it: by its name, or by its id.
+        assert!(["demo", CONTAINER].contains(&record["container"].as_str().unwrap()), "{record}");
         assert_eq!(record["address"], "127.0.0.1");
         assert_eq!(record["session"], opened["session"]);
         assert!(record["session"].as_str().unwrap().starts_with(boot), "{record}");
