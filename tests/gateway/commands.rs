@@ -107,8 +107,8 @@ fn lines_are_written_down_and_some_alert() {
     for record in &records {
         assert_eq!(record["session"], session);
         assert_eq!(
-            (&record["user"], &record["container"]),
-            (&"anonymous".into(), &"demo".into()),
+            (&record["user"], &record["target"]),
+            (&"anonymous".into(), &"container:demo".into()),
             "{record}"
         );
     }
