@@ -57,6 +57,8 @@ pub enum Full {
     Memory,
     /// Nobody new is let in, since the gateway goes down.
     GoingDown,
+    /// Nobody is let in for now, since it could not be recorded who.
+    Unrecorded,
 }
 
 /// What a person is told; it says what to do.
@@ -68,6 +70,9 @@ impl std::fmt::Display for Full {
             Full::User(limit) => write!(f, "You have as many sessions here as you may ({limit})"),
             Full::Memory => f.write_str("This gateway has no memory left for what comes in pieces"),
             Full::GoingDown => f.write_str("This gateway goes down and takes no new sessions"),
+            Full::Unrecorded => {
+                f.write_str("This gateway cannot record who enters, and lets nobody in without")
+            }
         }?;
         f.write_str("; try again later.")
     }
@@ -100,6 +105,8 @@ pub struct Refusals {
     pub memory: AtomicU64,
     /// [`Full::GoingDown`].
     pub going_down: AtomicU64,
+    /// [`Full::Unrecorded`].
+    pub unrecorded: AtomicU64,
     /// Connections that were closed at once, since the process had no descriptor left for them.
     pub descriptors: AtomicU64,
 }
@@ -112,6 +119,8 @@ pub struct Crowd {
     held_bytes: AtomicUsize,
     /// Nobody new is let in any more.
     draining: AtomicBool,
+    /// Nobody is let in for now.
+    closed: AtomicBool,
     /// What is to be recorded cannot be written.
     unrecordable: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
@@ -181,6 +190,9 @@ impl Crowd {
     /// # Errors
     /// There is no room.
     pub fn enter(&self, address: IpAddr) -> Result<Place, Full> {
+        if self.is_closed() {
+            return Err(self.refuse(Full::Unrecorded));
+        }
         if self.is_draining() {
             return Err(self.refuse(Full::GoingDown));
         }
@@ -198,6 +210,21 @@ impl Crowd {
             place.named.get_or_insert_default().address = Some(address);
         }
         Ok(place)
+    }
+
+    /// From now on nobody is let in, since it cannot be recorded who.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// It can be recorded again.
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// Nobody is let in.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// It is known now who has come.
@@ -258,6 +285,7 @@ impl Crowd {
             Full::User(_) => &self.refusals.user,
             Full::Memory => &self.refusals.memory,
             Full::GoingDown => &self.refusals.going_down,
+            Full::Unrecorded => &self.refusals.unrecorded,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         full

@@ -9,19 +9,23 @@
 //! | [`session`] | one session's life, a state machine | I/O, clocks, randomness, logs |
 //! | [`access`] | who may enter? | the same, and sessions |
 //! | [`locate`] | which container is the target? | the same, and sessions |
+//! | [`commands`] | which lines somebody has entered | the same, and sessions |
 //! | [`web`] | the page with the terminal: its files | the same, and sessions |
 //! | [`service`] | how services beside the engines are asked | the same, and sessions |
 //! | [`engine`] | what is said to a Docker Engine | the same, and sessions |
 //! | [`wire`] | bytes ⇄ values | anything above |
 //!
 //! Side rooms: [`client`] (`entry enter`, `entry attach`, `entry watch`), [`check`] (`entry check`), [`token`] (`entry token`),
-//! [`top`] (`entry top`), [`recording`], [`play`] (`entry play`), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed
-//! bytes), [`systemd`] (sockets from it, words to it), [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe code).
+//! [`top`] (`entry top`), [`recording`], [`play`] (`entry play`), [`audit`] (who was where, line by line), [`writer`] (threads
+//! that write), [`demo`] (the embedded engine), [`tls`] (bytes ⇄ sealed bytes), [`systemd`] (sockets from it, words to it),
+//! [`config`], [`metrics`], [`outcome`], [`sys`] (the only unsafe code).
 
 pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod check;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod crowd;
 pub mod demo;
@@ -43,3 +47,4 @@ pub mod token;
 pub mod top;
 pub mod web;
 pub mod wire;
+pub mod writer;

@@ -1,36 +1,50 @@
-//! The writer behind the log facade: one line an event, to stderr.
+//! The writer behind the log facade: one line an event, to stderr, as text for people or as JSON.
+//!
+//! What a line says stands in its text; what of it a machine may look for (the session, its outcome, who, where) stands
+//! beside it, in fields of the JSON. In the text only the session is told apart, in front.
 
+use crate::config::LogFormat;
+use crate::writer::{Figures, Queue, Room, Work};
+use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Lines that may wait for whoever reads stderr; more are counted and left out, since a reader that stands still must
 /// not stop a session.
-const LINES_WAITING_MAX: usize = 1024;
+const ROOM: Room = Room { items: 1024, bytes: 1 << 20 };
 /// How long the end of the program waits for the last lines.
-const FLUSH_TIME_LIMIT: Duration = Duration::from_secs(1);
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
-enum Order {
-    Write(String),
-    /// Say when everything before has been written.
-    Tell(SyncSender<()>),
-}
-
-struct Stderr {
-    orders: SyncSender<Order>,
+struct Logger {
+    format: LogFormat,
+    lines: Queue<String>,
     left_out: AtomicU64,
 }
 
-impl Stderr {
-    fn say(&self, level: Level, text: &str) -> bool {
-        let line = format!("{} {level:5} {}\n", utc_now(), one_line(text));
-        self.orders.try_send(Order::Write(line)).is_ok()
+/// The thread's part.
+struct Stderr;
+
+impl Work<String> for Stderr {
+    fn take(&mut self, line: String, _: &Figures) {
+        // There is nowhere to say that saying failed.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 }
 
-impl Log for Stderr {
+impl Logger {
+    fn say(&self, level: Level, fields: &Fields, text: &str) -> bool {
+        let line = match self.format {
+            LogFormat::Text => text_line(level, fields, text),
+            LogFormat::Json => json_line(level, fields, text),
+        };
+        let bytes = line.len();
+        self.lines.offer(line, bytes)
+    }
+}
+
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries have nothing to say to an operator that we do not say better.
         metadata.target().starts_with("entry") && metadata.level() <= Level::Info
@@ -41,19 +55,53 @@ impl Log for Stderr {
             return;
         }
         let before = self.left_out.swap(0, Ordering::Relaxed);
-        let confessed = before == 0
-            || self.say(Level::Warn, &format!("{before} lines were left out: nobody read them in time"));
-        if !confessed || !self.say(record.level(), &record.args().to_string()) {
+        let confession = format!("{before} lines were left out: nobody read them in time");
+        let confessed = before == 0 || self.say(Level::Warn, &Fields::default(), &confession);
+        let mut fields = Fields::default();
+        // Taking note of fields fails nowhere.
+        let _ = record.key_values().visit(&mut fields);
+        if !confessed || !self.say(record.level(), &fields, &record.args().to_string()) {
             self.left_out.fetch_add(if confessed { 1 } else { before + 1 }, Ordering::Relaxed);
         }
     }
 
     fn flush(&self) {
-        let (tell, told) = sync_channel(1);
-        if self.orders.try_send(Order::Tell(tell)).is_ok() {
-            // Whether it came or took too long, there is no more to do.
-            let _ = told.recv_timeout(FLUSH_TIME_LIMIT);
-        }
+        self.lines.finish(FINISH_LIMIT);
+    }
+}
+
+/// What stands beside a text.
+#[derive(Default)]
+struct Fields(Vec<(String, serde_json::Value)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = value.to_u64().map_or_else(|| value.to_string().into(), serde_json::Value::from);
+        self.0.push((key.to_string(), value));
+        Ok(())
+    }
+}
+
+fn text_line(level: Level, fields: &Fields, text: &str) -> String {
+    let session = fields.0.iter().find(|(name, _)| name == "session").and_then(|(_, id)| id.as_str());
+    let of = session.map(|id| format!("session {id}: ")).unwrap_or_default();
+    format!("{} {level:5} {of}{}\n", utc_now(), one_line(text))
+}
+
+fn json_line(level: Level, fields: &Fields, text: &str) -> String {
+    let level = level.as_str().to_ascii_lowercase();
+    let mut line = String::from("{");
+    let own = [("time", utc_now().into()), ("level", level.into()), ("message", text.into())];
+    for (name, value) in own.iter().map(|(name, value)| (*name, value)).chain(fields.pairs()) {
+        let comma = if line.len() > 1 { "," } else { "" };
+        line += &format!("{comma}{}:{value}", serde_json::Value::from(name));
+    }
+    line + "}\n"
+}
+
+impl Fields {
+    fn pairs(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
+        self.0.iter().map(|(name, value)| (&name[..], value))
     }
 }
 
@@ -66,26 +114,16 @@ fn one_line(text: &str) -> String {
 ///
 /// # Errors
 /// The machine gives no thread.
-pub fn start() -> io::Result<()> {
-    let (orders, written) = sync_channel(LINES_WAITING_MAX);
-    std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&written))?;
+pub fn start(format: LogFormat) -> io::Result<()> {
+    let lines = Queue::start("log", ROOM, Stderr)?;
     // It fails only where a logger is set already, which then is as good.
-    let _ = log::set_boxed_logger(Box::new(Stderr { orders, left_out: AtomicU64::new(0) }))
+    let _ = log::set_boxed_logger(Box::new(Logger { format, lines, left_out: AtomicU64::new(0) }))
         .map(|()| log::set_max_level(LevelFilter::Info));
     Ok(())
 }
 
-fn write_lines(orders: &Receiver<Order>) {
-    for order in orders {
-        match order {
-            // There is nowhere to say that saying failed.
-            Order::Write(line) => drop(io::stderr().lock().write_all(line.as_bytes())),
-            Order::Tell(tell) => drop(tell.try_send(())),
-        }
-    }
-}
-
-fn utc_now() -> String {
+/// The moment (RFC 3339).
+pub(crate) fn utc_now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     utc(since.as_secs(), since.subsec_millis())
 }
@@ -127,6 +165,21 @@ mod tests {
         for (seconds, text) in table {
             assert_eq!(utc(seconds, 0), text);
         }
+    }
+
+    #[test]
+    fn lines_say_of_which_session_they_are() {
+        let pairs = [("session".to_owned(), "1:2".into()), ("status".to_owned(), 7.into())];
+        let fields = Fields(pairs.to_vec());
+        let line = text_line(Level::Info, &fields, "ended\nso");
+        assert!(line.ends_with(" INFO  session 1:2: ended\\nso\n"), "{line}");
+        let line = json_line(Level::Warn, &fields, "ended\n\"so\"");
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&told["session"], &told["level"]), (&"1:2".into(), &"warn".into()));
+        assert_eq!((&told["message"], &told["status"]), (&"ended\n\"so\"".into(), &7.into()));
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(line.starts_with("{\"time\":\"2"), "the time comes first: {line}");
+        assert!(!json_line(Level::Info, &Fields::default(), "x").contains("session"));
     }
 
     #[test]

@@ -250,6 +250,11 @@ impl Outcome {
         usize::try_from(self.number()).ok().and_then(|number| LABELS.get(number)).unwrap_or(&"")
     }
 
+    /// Nothing went wrong: the process ended by itself, or the person has gone.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Outcome::Exited { .. } | Outcome::ClientLeft | Outcome::ClientVanished)
+    }
+
     /// The code of the WebSocket close frame (RFC 6455, 7.4): registered ones where their meaning fits, else the
     /// private range; `proto/README.md` has the table for people who write clients.
     pub fn close_code(&self) -> u16 {

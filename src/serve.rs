@@ -38,7 +38,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return 2;
         }
     };
-    let status = match logging::start().and_then(|()| serve(&config, passed)) {
+    let status = match logging::start(config.watch.log_format).and_then(|()| serve(&config, passed)) {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");

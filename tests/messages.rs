@@ -81,8 +81,8 @@ fn response() -> impl Strategy<Value = ResponseMessage> {
         ResponseType::Echo,
         ResponseType::Size,
     ]);
-    let close =
-        (any::<i32>(), any::<u32>()).prop_map(|(outcome, exit_status)| Close { outcome, exit_status });
+    let close = (any::<i32>(), any::<u32>(), any::<String>())
+        .prop_map(|(outcome, exit_status, session)| Close { outcome, exit_status, session });
     let opened = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<bool>())
         .prop_map(|(session, container, user, target, tty)| Opened { session, container, user, target, tty });
     (kind, content(), prop::option::of(close), prop::option::of(opened)).prop_map(

@@ -2,6 +2,7 @@
 //! a test holds it to this one.
 
 use super::process;
+use crate::audit::{self, Alerts, Audit};
 use crate::gateway::Insight;
 use crate::metrics::{Exposition, Histogram, Kind, Seconds};
 use crate::recording::{self, Recorder};
@@ -19,6 +20,7 @@ pub(super) fn told(insight: &Insight) -> String {
     tell_sessions(&mut told, insight);
     tell_loops(&mut told, insight);
     tell_engines(&mut told, insight);
+    tell_audit(&mut told, insight);
     tell_recordings(&mut told, insight);
     process::tell(&mut told, insight.started);
     told.family("entry_build_info", Gauge, "Always 1; the label says which build this is.")
@@ -27,6 +29,24 @@ pub(super) fn told(insight: &Insight) -> String {
     told.family("entry_ready", Gauge, "1 while new sessions are wanted here, as /readyz says.")
         .is(&[], ready);
     told.finish()
+}
+
+fn tell_audit(told: &mut Exposition, insight: &Insight) {
+    let audit = insight.audit.as_ref();
+    let figure = |figure: &dyn Fn(&Audit) -> u64| audit.map_or(0, figure);
+    told.family("entry_audit_records_total", Counter, "Audit records, by what came of them.")
+        .is(&[("result", "written")], figure(&Audit::written))
+        .is(&[("result", "lost")], figure(&|audit| audit.figures().lost()));
+    told.family("entry_audit_waiting", Gauge, "Audit records that wait for being written.")
+        .is(&[], figure(&|audit| audit.figures().waiting() as u64));
+    told.family("entry_audit_waiting_max", Gauge, "Audit records that may wait.").is(&[], audit::ROOM.items);
+    let [sent, failed, lost] = insight.alerts.as_ref().map_or([0; 3], Alerts::counts);
+    told.family("entry_alerts_total", Counter, "Alerts to the webhook, by what came of them.")
+        .is(&[("result", "ok")], sent)
+        .is(&[("result", "failed")], failed)
+        .is(&[("result", "lost")], lost);
+    told.family("entry_audit_failing", Gauge, "1 while audit records cannot be written.")
+        .is(&[], figure(&|audit| audit.is_failing().into()));
 }
 
 fn tell_sessions(told: &mut Exposition, insight: &Insight) {
@@ -59,6 +79,7 @@ fn tell_sessions(told: &mut Exposition, insight: &Insight) {
         .is(&[("limit", "address")], of(&refusals.address))
         .is(&[("limit", "user")], of(&refusals.user))
         .is(&[("limit", "memory")], of(&refusals.memory))
+        .is(&[("limit", "unrecorded")], of(&refusals.unrecorded))
         .is(&[("limit", "going_down")], of(&refusals.going_down))
         .is(&[("limit", "descriptors")], of(&refusals.descriptors));
     told.family(

@@ -1,7 +1,7 @@
 //! What the gateway goes by, as JSON: under the names of its options, and without what is secret. Secrets stand in files
 //! whose names are told, and in queries of services' URLs, which are left out.
 
-use crate::config::{Config, ReapMode, Settings, WantedLimits, Watching};
+use crate::config::{Config, LogFormat, ReapMode, Settings, WantedLimits, Watching};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -43,10 +43,8 @@ pub(super) fn told(config: &Config) -> String {
         .iter()
         .map(|engine| json!({"name": engine.name, "address": engine.address.to_string()}))
         .collect();
-    let told = json!({
+    let mut told = json!({
         "listen": listen.to_string(),
-        "admin-listen": watch.admin.map(|address| address.to_string()),
-        "admin-token-file": watch.admin_token.as_deref().map(path),
         "workers": workers,
         "demo": demo,
         "engine": engines,
@@ -82,5 +80,17 @@ pub(super) fn told(config: &Config) -> String {
         "max-sessions-per-user": per_user,
         "buffer-memory": buffer_mib,
     });
+    let of_watch = json!({
+        "admin-listen": watch.admin.map(|address| address.to_string()),
+        "admin-token-file": watch.admin_token.as_deref().map(path),
+        "audit": watch.audit.as_ref().map(ToString::to_string),
+        "audit-required": watch.audit_required,
+        "audit-commands": watch.audit_commands,
+        "alert-patterns": texts(&mut watch.alert_patterns.iter().map(ToString::to_string)),
+        "log-format": if watch.log_format == LogFormat::Json { "json" } else { "text" },
+    });
+    if let (Value::Object(told), Value::Object(of_watch)) = (&mut told, of_watch) {
+        told.extend(of_watch);
+    }
     format!("{told:#}\n")
 }

@@ -64,7 +64,10 @@ impl Ending {
                 Ending { status: status(close.exit_status), says: None }
             }
             Some(close) if close.outcome != 0 => {
-                Ending { status: status(close.exit_status), says: Some(said) }
+                // By this name the operator finds it in the gateway's log.
+                let name = (!close.session.is_empty()).then(|| format!(" (session {})", close.session));
+                let says = Some(said + &name.unwrap_or_default());
+                Ending { status: status(close.exit_status), says }
             }
             _ => Ending { status: OURS, says: Some(said) },
         }
@@ -115,7 +118,11 @@ mod tests {
     fn close(text: &str, close: Option<(i32, u32)>) -> ResponseMessage {
         ResponseMessage {
             content: text.into(),
-            close: close.map(|(outcome, exit_status)| Close { outcome, exit_status }),
+            close: close.map(|(outcome, exit_status)| Close {
+                outcome,
+                exit_status,
+                session: "1:2".to_owned(),
+            }),
             ..Default::default()
         }
     }
@@ -137,6 +144,8 @@ mod tests {
             let ending = Ending::told(close("text", told));
             assert_eq!((ending.status, ending.says.is_some()), (status, speaks), "{told:?}");
         }
+        let told = Ending::told(close("Why.", Some((2, 127))));
+        assert_eq!(told.says.as_deref(), Some("Why. (session 1:2)"));
         assert!(Ending::told(close("", None)).says.is_some_and(|says| says.contains("without saying why")));
     }
 

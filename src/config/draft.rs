@@ -5,15 +5,16 @@ use super::front::Access;
 use super::recording::Wanted;
 use super::sources::Surroundings;
 use super::{
-    Config, ContainerRule, Front, Handed, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings, TlsFiles,
-    WantedLimits, Watch, Watching,
+    Config, ContainerRule, Front, Handed, LogFormat, Peers, ReapMode, SERVICE_MILLISECONDS_MAX, Settings,
+    TlsFiles, WantedLimits, Watch, Watching,
 };
+use crate::commands::alerts::Pattern;
 use crate::engine::fleet::ENGINES_MAX;
 use crate::engine::{Address, NamedEngine, NodeTemplate, is_container_name};
 use crate::locate::{Labels, Locator, Scheme, Schemes, Way};
 use crate::service::{Service, ServiceId};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the rows have taken note of.
 #[derive(Default)]
@@ -45,6 +46,8 @@ pub(super) struct Draft {
     pub(super) key: Option<PathBuf>,
     pub(super) limits: WantedLimits,
     pub(super) watch: Watch,
+    pub(super) alert_webhook: Option<Service>,
+    pub(super) alert_patterns: Option<PathBuf>,
     pub(super) record: Wanted,
 }
 
@@ -149,6 +152,9 @@ impl Draft {
             // There are as many as options on a command line.
             ServiceId(u16::try_from(settings.peers.services.len() - 1).unwrap_or(u16::MAX))
         };
+        let mut watch = watch(self.watch)?;
+        watch.alert_webhook = self.alert_webhook.map(&mut service);
+        watch.alert_patterns = alert_patterns(&watch, self.alert_patterns.as_deref(), surroundings)?;
         let ways = ways.into_iter().map(|way| match way {
             WayWish::Labels => Way::Labels(self.schemes.clone()),
             WayWish::Swarm => Way::Swarm,
@@ -204,7 +210,7 @@ impl Draft {
             },
             demo: self.demo,
             limits: self.limits,
-            watch: watch(self.watch)?,
+            watch,
             access,
             tls,
             settings,
@@ -214,6 +220,12 @@ impl Draft {
 
 /// Figures and sessions are told to whoever has the token; without one, to whoever is on this machine.
 fn watch(watch: Watch) -> Result<Watch, String> {
+    if watch.audit_required && watch.audit.is_none() {
+        return Err("--audit-required goes with --audit".to_owned());
+    }
+    if watch.audit_commands && watch.audit.is_none() {
+        return Err("--audit-commands goes with --audit".to_owned());
+    }
     match (watch.admin, &watch.admin_token) {
         (Some(address), None) if !address.ip().is_loopback() => Err(format!(
             "--admin-listen {address} needs --admin-token-file FILE: whoever reaches it could see who is in which container, \
@@ -222,6 +234,44 @@ fn watch(watch: Watch) -> Result<Watch, String> {
         (None, Some(_)) => Err("--admin-token-file goes with --admin-listen".to_owned()),
         (Some(_), _) | (None, None) => Ok(watch),
     }
+}
+
+/// The usual patterns, or those of a file: one a line, in which `usual` stands for the usual ones.
+fn alert_patterns(
+    watch: &Watch,
+    file: Option<&Path>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<Pattern>, String> {
+    match (watch.alert_webhook, file) {
+        (Some(_), _) if !watch.audit_commands => Err("--alert-webhook goes with --audit-commands".to_owned()),
+        (None, Some(_)) => Err("--alert-patterns goes with --alert-webhook".to_owned()),
+        (None, None) => Ok(Vec::new()),
+        (Some(_), None) => Ok(Pattern::usual()),
+        (Some(_), Some(file)) => {
+            let name = file.display().to_string();
+            let text = (surroundings.file)(&name)
+                .map_err(|error| format!("--alert-patterns: {name} cannot be read: {error}"))?;
+            let mut patterns = Vec::new();
+            for (number, line) in text.lines().enumerate() {
+                match line.trim() {
+                    "" => {}
+                    comment if comment.starts_with('#') => {}
+                    "usual" => patterns.extend(Pattern::usual()),
+                    text => patterns.push(
+                        Pattern::parse(text)
+                            .map_err(|error| format!("{name}, line {}: {error}", number + 1))?,
+                    ),
+                }
+            }
+            Ok(patterns)
+        }
+    }
+}
+
+/// Who hears of alerts.
+pub(super) fn alert_webhook(url: &str) -> Result<Service, String> {
+    Service::parse("the alert webhook", url, SERVICE_MILLISECONDS_MAX)
+        .map_err(|error| format!("{url}: {error}"))
 }
 
 fn default_engine(surroundings: &Surroundings<'_>) -> Result<Address, String> {
@@ -311,6 +361,14 @@ pub(super) fn admin_listen(text: &str) -> Result<SocketAddr, String> {
     on_loopback.or_else(|_| address.parse()).map_err(|_| {
         format!("takes a PORT of this machine, or ADDRESS:PORT like 127.0.0.1:8023, not {text:?}")
     })
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("takes text or json, not {text:?}")),
+    }
 }
 
 /// `URL` or `NAME=URL`; a path may hold a =, a name is a word.

@@ -23,10 +23,12 @@ pub use sources::Surroundings;
 
 use crate::access::Spec;
 use crate::access::grants::matches;
-use crate::engine::{Address, Engines, NamedEngine, NodeTemplate};
+use crate::commands::alerts::Pattern;
+use crate::engine::{Address, Engines, NamedEngine, NodeTemplate, WindowSize};
 use crate::locate::Locator;
-use crate::service::Service;
+use crate::service::{Service, ServiceId};
 use crate::wire::forwarded::Network;
+use crate::writer::Destination;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,6 +225,9 @@ pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 pub const CROWD_SESSIONS_MIN: usize = 512;
 /// So much of a loop's empty buffers is worth a call to give it back to the kernel.
 pub const FREED_BYTES_MIN: usize = 128 * 1024;
+/// What a terminal is taken for whose size nobody has told yet.
+pub const WINDOW_UNTOLD: WindowSize = WindowSize { columns: 80, rows: 24 };
+
 /// What may wait for being written into recordings, over all sessions; what comes beyond it is lost and counted.
 pub const RECORDED_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// And of one session.
@@ -510,12 +515,34 @@ pub struct Watch {
     pub admin: Option<SocketAddr>,
     /// The file of the token that they bring.
     pub admin_token: Option<PathBuf>,
+    /// Where it is written down who was where.
+    pub audit: Option<Destination>,
+    /// Nobody is let in where that cannot be written down.
+    pub audit_required: bool,
+    /// The lines that are entered are written down as well.
+    pub audit_commands: bool,
+    /// Who hears of those that alert.
+    pub alert_webhook: Option<ServiceId>,
+    /// Which those are.
+    pub alert_patterns: Vec<Pattern>,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object of JSON a line.
+    Json,
 }
 
 impl Watch {
-    /// Somebody may ask who is there.
+    /// Somebody may ask who is there, or it is written down.
     pub fn is_on(&self) -> bool {
-        self.admin.is_some()
+        self.admin.is_some() || self.audit.is_some()
     }
 }
 

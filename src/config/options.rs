@@ -2,11 +2,12 @@
 //! that none of the four can drift.
 
 use super::draft::{
-    Draft, EngineWish, admin_listen, container_pattern, engine, image, labels, locate, number, on_or_off,
-    path, reap, watching,
+    Draft, EngineWish, admin_listen, alert_webhook, container_pattern, engine, image, labels, locate,
+    log_format, number, on_or_off, path, reap, watching,
 };
 use super::sources::{Named, Surroundings, Takes, gather, nearest, variable_name};
 use super::{Config, Handed, front, recording};
+use crate::writer::Destination;
 use std::ffi::OsString;
 
 /// One row of the table.
@@ -405,6 +406,58 @@ const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    row(
+        "audit",
+        One("WHERE"),
+        "write down who was in which container, a line of JSON for each beginning and end: to a FILE,\n\
+         stdout, syslog or syslog=SOCKET; SIGHUP opens the file anew  [nowhere]",
+        |draft, text| {
+            draft.watch.audit = Some(Destination::parse(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "audit-required",
+        Nothing,
+        "let nobody in while that cannot be written  [go on, and count what is lost]",
+        |draft, _| {
+            draft.watch.audit_required = true;
+            Ok(())
+        },
+    ),
+    row(
+        "audit-commands",
+        Nothing,
+        "write down the lines that are entered in terminals as well, as the shell or the screen tells them;\n\
+         see the README for what that proves  [no]",
+        |draft, _| {
+            draft.watch.audit_commands = true;
+            Ok(())
+        },
+    ),
+    row(
+        "alert-webhook",
+        One("URL"),
+        "tell this service when such a line meets a pattern that alerts  [nobody]",
+        |draft, text| {
+            draft.alert_webhook = Some(alert_webhook(text)?);
+            Ok(())
+        },
+    ),
+    row(
+        "alert-patterns",
+        One("FILE"),
+        "which lines do: a pattern a line, like \"rm -r /\"; the line \"usual\" stands for the usual ones\n\
+         [the usual ones]",
+        |draft, text| {
+            draft.alert_patterns = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    row("log-format", One("text|json"), "how lines of the log look  [text]", |draft, text| {
+        draft.watch.log_format = log_format(text)?;
+        Ok(())
+    }),
     row("config", One("FILE"), "a TOML file with options, by the names they have here", |_, _| Ok(())),
 ];
 

@@ -1,5 +1,5 @@
-//! What a client asked for, and how much has been said since: kept for as long as its session lasts, where somebody may
-//! ask. Packed, since an idle session counts every byte; where nobody may ask, it is a pointer to nothing.
+//! What a client asked for, and how much has been said since: kept until its session is open, and where somebody may
+//! ask, for as long as it lasts. Packed, since an idle session counts every byte; where nobody may ask, it is a pointer to nothing.
 
 use super::observer::{Observer, Seen, Wanted};
 use crate::access::Right;

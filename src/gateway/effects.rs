@@ -5,6 +5,7 @@ use super::slab::Key;
 use super::tokens::{KIND_ENGINE, token_of};
 use super::{Counters, Gateway};
 use crate::engine::EngineId;
+use crate::outcome::Outcome;
 use crate::session::{Effect, Millis, Post, Session, SessionId};
 use crate::tls;
 use std::io;
@@ -25,7 +26,9 @@ impl Gateway {
                 match task {
                     Task::Effect(key, effect) => self.perform(key, effect),
                     Task::ClientBroken(key) => self.step(key, Input::ClientClosed),
-                    Task::End(key, why) => self.step(key, Input::EndedByOperator(why.to_owned())),
+                    Task::End(key, why) => {
+                        self.step(key, Input::End(Outcome::EndedByOperator { reason: why.to_owned() }));
+                    }
                 }
             }
             self.peers.dispatch(self.poll.registry(), &mut self.pool, self.now);

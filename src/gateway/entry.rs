@@ -3,6 +3,7 @@
 use super::dossier::Dossier;
 use super::socket::Leg;
 use crate::crowd::{Crowd, Place};
+use crate::outcome::Outcome;
 use crate::session::{Call, CallError, Millis, NoSeat, Session, Sight, Subject};
 use crate::wire::http::Reply;
 
@@ -16,7 +17,7 @@ pub(super) struct Entry {
     pub(super) armed: Millis,
     /// Its place among all sessions.
     pub(super) place: Place,
-    /// What was asked for and how much was said, where somebody may ask for that.
+    /// What was asked for and how much was said: until it is open, and where somebody may ask for that, to its end.
     pub(super) dossier: Option<Box<Dossier>>,
     /// What was last known to be held for it, in bytes.
     pub(super) held_bytes: u32,
@@ -102,8 +103,8 @@ pub(super) enum Input {
     /// It may go on for so many seconds.
     Drain(u32),
     ShutDown,
-    /// An operator ends it, and says why.
-    EndedByOperator(String),
+    /// It is to end so.
+    End(Outcome),
     /// A session that this guard is to know of, and one that it may forget.
     Guards(u64),
     GuardsNoMore(u64),

@@ -2,6 +2,7 @@
 
 use super::desk::Desk;
 use super::{Counters, Pulse};
+use crate::audit::{Alerts, Audit};
 use crate::config;
 use crate::crowd::Crowd;
 use crate::recording::Recorder;
@@ -20,6 +21,10 @@ pub struct Insight {
     pub pulses: Vec<Arc<Pulse>>,
     /// Who is there, and the way to end a session.
     pub desk: Desk,
+    /// The way to the audit records, where there are some.
+    pub audit: Option<Audit>,
+    /// The way to the service that hears of some commands, where there is one.
+    pub alerts: Option<Alerts>,
     /// The way to the recordings, where there are some.
     pub recorder: Option<Recorder>,
     /// How many guards there may be in containers.
@@ -57,6 +62,9 @@ impl Insight {
         let limit = self.crowd.limits().sessions;
         if self.crowd.sessions() >= limit {
             hindrances.push(format!("it holds as many sessions as it may ({limit})"));
+        }
+        if self.crowd.is_closed() {
+            hindrances.push("it cannot write its audit records".to_owned());
         }
         hindrances
     }

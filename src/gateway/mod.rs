@@ -37,6 +37,7 @@ pub use observer::{Observer, Seen, Wanted};
 pub use server::Server;
 
 use crate::access::{Rules, UnixSeconds, jwt};
+use crate::audit::{Alerts, Audit};
 use crate::config::{self, Settings, Watching};
 use crate::crowd::Crowd;
 use crate::engine::{EngineId, Engines};
@@ -96,6 +97,10 @@ struct Gateway {
     pulse: Arc<Pulse>,
     /// Somebody may ask who is there.
     is_watched: bool,
+    audit: Option<Audit>,
+    /// Where the lines that are entered are written down, somebody may hear of some.
+    alerts: Option<Alerts>,
+    audits_commands: bool,
     /// Where sessions are recorded, with what wakes this loop.
     recorder: Option<(Recorder, Arc<Waker>)>,
     /// Sessions whose engines are not read until what they have said is recorded.
@@ -414,7 +419,7 @@ impl Gateway {
             Input::RulesChanged => session.rules_changed(&mut cx),
             Input::Drain(seconds) => session.drain(&mut cx, seconds),
             Input::ShutDown => session.shut_down(&mut cx),
-            Input::EndedByOperator(reason) => session.end_by_operator(&mut cx, reason),
+            Input::End(outcome) => session.end_with(&mut cx, outcome),
             Input::Guards(number) => session.guards(&mut cx, number),
             Input::GuardsNoMore(number) => session.guards_no_more(&mut cx, number),
             Input::Sought(subject) => session.sought(&mut cx, subject),
@@ -423,7 +428,7 @@ impl Gateway {
             Input::Watched(text) => session.watched(&mut cx, &text),
         }));
         if whole.is_err() {
-            log::error!("session {}: a bug of Entry; the session is ended: {}", session.id(), bug::take());
+            log::error!(session:% = session.id(); "a bug of Entry; the session is ended: {}", bug::take());
             cx.to_client.clear();
             cx.to_engine.clear();
             session.fail(&mut cx);
@@ -433,7 +438,9 @@ impl Gateway {
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;
             dossier.output_bytes += output as u64;
-            if is_observed && let Some(why) = observer::show(dossier, self.now, to_engine, to_client, effects)
+            if is_observed
+                && let Some(why) =
+                    observer::show(dossier, self.now, to_engine, to_client, effects, &self.engines)
             {
                 self.tasks.push_back(Task::End(key, why));
             }

@@ -5,7 +5,7 @@ use super::Gateway;
 use super::dossier::Dossier;
 use super::entry::Entry;
 use super::slab::Key;
-use crate::engine::WindowSize;
+use crate::engine::{Engines, WindowSize};
 use crate::outcome::Outcome;
 use crate::session::{Effect, Event as Told, Lane, Millis};
 use std::fmt;
@@ -17,6 +17,10 @@ pub enum Seen<'a> {
     Opened {
         /// The size of its terminal; none where it has none.
         window: Option<WindowSize>,
+        /// The container, as its engine is asked for it.
+        container: &'a str,
+        /// Its engine's name.
+        engine: &'a str,
     },
     /// What the process has said: both streams as they came, cut where no character is torn.
     Output(&'a [u8]),
@@ -63,6 +67,7 @@ pub(super) fn show(
     input: &Lane,
     output: &Lane,
     effects: &[Effect],
+    engines: &Engines,
 ) -> Option<&'static str> {
     let told = || {
         effects.iter().filter_map(|effect| if let Effect::Tell(told) = effect { Some(told) } else { None })
@@ -71,8 +76,8 @@ pub(super) fn show(
     let mut see = |seen: Seen<'_>| end = dossier.show(now, seen).or(end);
     // What has opened it may have brought its first output.
     for told in told() {
-        if let Told::Opened { window, .. } = told {
-            see(Seen::Opened { window: *window });
+        if let Told::Opened { window, container, engine, .. } = told {
+            see(Seen::Opened { window: *window, container, engine: engines.name(*engine) });
         }
         if let Told::Resized(window) = told {
             see(Seen::Resized(*window));

@@ -6,6 +6,7 @@ use super::dossier::Dossier;
 use super::entry::Input;
 use super::slab::Key;
 use crate::config;
+use crate::outcome::Outcome;
 use crate::session::{Millis, Whereabouts};
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +24,7 @@ impl Gateway {
                         .entries
                         .key_of(|entry| entry.session.id().number == number && entry.session.goes_on());
                     if let Some(key) = found {
-                        self.step(key, Input::EndedByOperator(reason));
+                        self.step(key, Input::End(Outcome::EndedByOperator { reason }));
                     }
                     // Whoever asked may have stopped waiting.
                     let _ = tell.send(found.is_some());

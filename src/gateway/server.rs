@@ -14,6 +14,7 @@ use super::tokens::{WAKER, call_token};
 use super::watching::Gallery;
 use super::{Counters, Gateway, Insight, Lane, Pulse, probe, wall_clock};
 use crate::access::jwt;
+use crate::audit::{Alerts, Audit};
 use crate::config::{self, Config, WantedLimits, Watching};
 use crate::crowd::{Crowd, Limits};
 use crate::engine::NamedEngine;
@@ -121,6 +122,23 @@ impl Server {
         let recorder =
             settings.record.as_ref().map(|record| Recorder::start(record, crowd.clone())).transpose()?;
         let boot = u64::from_ne_bytes(sys::random_bytes()?);
+        let audit = match &config.watch.audit {
+            Some(to) => Some(Audit::start(
+                to.clone(),
+                config.watch.audit_required,
+                crowd.clone(),
+                format!("{boot:016x}"),
+            )?),
+            None => None,
+        };
+        let alerts =
+            match config.watch.alert_webhook.and_then(|id| config.settings.peers.services.get(id.index())) {
+                Some(service) => {
+                    let patterns = config.watch.alert_patterns.clone();
+                    Some(Alerts::start(service.clone(), connectors.services.clone(), patterns)?)
+                }
+                None => None,
+            };
         let began = Instant::now();
         let (mut lines, mut pulses, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
         let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
@@ -157,6 +175,9 @@ impl Server {
                 keys: jwt::Fetched::default(),
                 wall: wall_clock(),
                 counters: counters.clone(),
+                audit: audit.clone(),
+                alerts: alerts.clone(),
+                audits_commands: config.watch.audit_commands,
                 pulse: pulse.clone(),
                 is_watched: config.watch.is_on() || recorder.is_some() || settings.watching != Watching::Off,
                 recorder: recorder.clone().map(|recorder| (recorder, waker.clone())),
@@ -198,6 +219,8 @@ impl Server {
             counters,
             pulses,
             desk: Desk::new(boot, lines),
+            audit,
+            alerts,
             recorder,
             guards_max: guards_max / config.workers * config.workers,
             started: SystemTime::now(),
@@ -222,7 +245,7 @@ impl Server {
             log::info!("listening on {}", socket.local_addr()?);
         }
         let engines = config.settings.peers.engines.clone();
-        let (watched, seen) = (config.watch.is_on(), Arc::downgrade(&insight));
+        let (watched, seen) = (config.watch.admin.is_some(), Arc::downgrade(&insight));
         // Beside everything else, since an engine that hangs makes whoever connects to it wait.
         std::thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for NamedEngine { name, address: engine } in &engines {
@@ -280,7 +303,7 @@ impl Server {
     }
 
     /// Reads the files of the access rules anew, which hold for open sessions too, and the gateway's own certificate and
-    /// key, by which new connections go. What is broken leaves in use what was, and the log says so.
+    /// key, by which new connections go; opens the file of audit records anew. What is broken leaves in use what was, and the log says so.
     ///
     /// # Errors
     /// A loop cannot be woken.
@@ -291,6 +314,9 @@ impl Server {
             Some(Err(why)) => log::error!("{why}; the certificate that was stays in use"),
         }
         self.rules.reload();
+        if let Some(audit) = &self.insight.audit {
+            audit.reopen();
+        }
         self.wakers.iter().try_for_each(|waker| waker.wake())
     }
 
@@ -325,6 +351,12 @@ impl Server {
         }
         if let Some(recorder) = &self.insight.recorder {
             recorder.flush();
+        }
+        if let Some(audit) = &self.insight.audit {
+            audit.finish();
+        }
+        if let Some(alerts) = &self.insight.alerts {
+            alerts.finish();
         }
         result
     }

@@ -228,10 +228,10 @@ struct Onlooker(Arc<Stage>);
 impl Observer for Onlooker {
     fn see(&mut self, _: Millis, seen: Seen<'_>) -> Wanted {
         match seen {
-            Seen::Opened { window: Some(size) } | Seen::Resized(size) => self.0.resized(size),
+            Seen::Opened { window: Some(size), .. } | Seen::Resized(size) => self.0.resized(size),
             Seen::Output(bytes) => self.0.says(bytes),
             // What is typed shows where its echo does.
-            Seen::Opened { window: None } | Seen::Input(_) => {}
+            Seen::Opened { window: None, .. } | Seen::Input(_) => {}
             // How is told when it is.
             Seen::Ended { .. } => return Wanted::Nothing,
         }

@@ -190,7 +190,7 @@ struct Tape {
 impl Observer for Tape {
     fn see(&mut self, at: Millis, seen: Seen<'_>) -> Wanted {
         match seen {
-            Seen::Opened { window } => {
+            Seen::Opened { window, .. } => {
                 let Some(about) = self.about.take() else { return Wanted::More };
                 self.must = about.must;
                 let (began, shared) = (SystemTime::now(), self.shared.clone());

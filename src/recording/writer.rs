@@ -388,7 +388,7 @@ mod tests {
             let about = About { session, title: "ada in shop/web".to_owned(), command: None, must };
             let mut tape = self.recorder.tape(about, self.waker.clone());
             assert_eq!(tape.see(0, Seen::Output(b"early")), Wanted::More);
-            tape.see(1000, Seen::Opened { window: Some(WINDOW) });
+            tape.see(1000, Seen::Opened { window: Some(WINDOW), container: "c", engine: "e" });
             tape
         }
 

@@ -7,8 +7,9 @@ use crate::engine::reply::{self, Fault, StartFailure};
 use crate::engine::request;
 use crate::outcome::{Action, Outcome, StartFault};
 use crate::wire::http::Reply;
-use crate::wire::message::{Close, ResponseMessage, ResponseType};
+use crate::wire::message::{Close, Codec, ResponseMessage, ResponseType};
 use crate::wire::websocket::{Opcode, write_close, write_frame};
+use std::fmt::Write as _;
 
 /// The stream is over; the engine is asked how the process ended.
 #[derive(Debug)]
@@ -331,10 +332,16 @@ impl Session {
     }
 
     fn send_close(&mut self, cx: &mut Context<'_>, outcome: &Outcome) {
-        let close = Close { outcome: outcome.number(), exit_status: outcome.exit_status().into() };
+        let (number, session) = (outcome.number(), self.id.to_string());
+        let close = Close { outcome: number, exit_status: outcome.exit_status().into(), session };
+        let mut text = outcome.close_text(self.action);
+        if self.codec != Codec::V1 && !outcome.is_good() {
+            // Who knows of no field for it reads by which name the operator finds the session in the log.
+            let _ = write!(text, " (session {})", self.id);
+        }
         let response = ResponseMessage {
             msg_type: ResponseType::Close as i32,
-            content: outcome.close_text(self.action).into_bytes(),
+            content: text.into_bytes(),
             close: Some(close),
             opened: None,
         };

@@ -186,6 +186,15 @@ pub enum Event {
         /// Whether what is shown in the session is to be written down.
         recorded: Recorded,
     },
+    /// Somebody who came for a container is answered before there is a session.
+    TurnedAway {
+        /// The HTTP status.
+        status: u16,
+        /// Why, as a sentence.
+        why: String,
+        /// Where the client is.
+        address: IpAddr,
+    },
     /// Somebody is let in to watch another's session.
     Watches {
         /// Which.

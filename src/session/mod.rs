@@ -483,10 +483,10 @@ impl Session {
         }
     }
 
-    /// An operator ends the session, with a word to the person.
-    pub fn end_by_operator(&mut self, cx: &mut Context<'_>, reason: String) {
+    /// Its driver ends the session, in this way: at an operator's wish, or since it cannot be recorded.
+    pub fn end_with(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         if self.goes_on() {
-            self.end(cx, Outcome::EndedByOperator { reason });
+            self.end(cx, outcome);
         }
     }
 

@@ -108,7 +108,8 @@ impl Session {
         let reads_input = state.hello.tty || state.hello.stdin;
         let (window, recorded, name) = (state.hello.window, state.recorded, state.name.take());
         let Some(stay) = state.into_stay() else { return };
-        self.tell_opened(cx, stages, &stay, size.filter(|_| stay.tty), name);
+        let shown = stay.tty.then(|| size.unwrap_or(config::WINDOW_UNTOLD));
+        self.tell_opened(cx, stages, &stay, shown, name);
         if recorded != Recorded::No
             && stay.tty
             && cx.settings.record.as_ref().is_some_and(|record| record.told)

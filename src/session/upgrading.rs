@@ -103,8 +103,8 @@ impl Session {
         // A head that comes byte by byte is not parsed byte by byte; but what is no HTTP at all is told at once.
         let whole = ends_head(&state.head[from..]) || state.head.len() > config::HEAD_BYTES_MAX;
         if !whole && state.head.len() > SHARE_BYTES_MIN && cx.crowd.is_short_of_memory() {
-            let full = cx.crowd.refuse(Full::Memory);
-            return self.answer_full(cx, full);
+            let (full, peer) = (cx.crowd.refuse(Full::Memory), state.peer);
+            return self.turn_away(cx, peer, 503, &full.to_string());
         }
         if !first && !whole {
             return;
@@ -134,6 +134,10 @@ impl Session {
                     cut_body(&mut cx.to_client.bytes);
                 }
             }
+            Route::TurnAway { status, text } => {
+                let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
+                self.turn_away(cx, address, status, text);
+            }
             Route::Refuse(error) => {
                 error.write_response(&mut cx.to_client.bytes);
                 if head_only {
@@ -145,7 +149,7 @@ impl Session {
                 let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 match cx.crowd.enter(address) {
                     Ok(place) => *cx.place = place,
-                    Err(full) => return self.answer_full(cx, full),
+                    Err(full) => return self.turn_away(cx, address, 503, &full.to_string()),
                 }
                 let cookie = cx.settings.front.token_cookie.as_deref();
                 let in_cookie = cookie.and_then(|name| cookie_value(&parsed, name)).unwrap_or_default();
@@ -156,7 +160,7 @@ impl Session {
                 let address = client_address(peer, &parsed.headers, &cx.settings.front.trusted_proxies);
                 match cx.crowd.enter(address) {
                     Ok(place) => *cx.place = place,
-                    Err(full) => return self.answer_full(cx, full),
+                    Err(full) => return self.turn_away(cx, address, 503, &full.to_string()),
                 }
                 let protocol = (codec == Codec::V1).then_some(ENTRY_V1);
                 write_upgrade_response(&mut cx.to_client.bytes, key, protocol);
@@ -183,9 +187,12 @@ impl Session {
         }
     }
 
-    /// There is no room; somebody else goes before long.
-    fn answer_full(&mut self, cx: &mut Context<'_>, full: Full) {
-        self.answer_http(cx, 503, &[("Retry-After", "5")], &format!("{full}\n"));
+    /// Somebody who came for a container is not let in: for want of room, which somebody else makes before long, or for
+    /// how he comes. By the session's name the operator finds the line in the log.
+    fn turn_away(&mut self, cx: &mut Context<'_>, address: IpAddr, status: u16, why: &str) {
+        let headers: &[(&str, &str)] = if status == 503 { &[("Retry-After", "5")] } else { &[] };
+        self.answer_http(cx, status, headers, &format!("{why}\nsession {}\n", self.id));
+        cx.effects.push(Effect::Tell(Event::TurnedAway { status, why: why.to_owned(), address }));
     }
 
     /// Who should have been named first was not: nothing is answered, since nobody knows to whom.
@@ -272,6 +279,10 @@ enum Route<'a> {
     },
     Page(web::Answer),
     Refuse(UpgradeError),
+    TurnAway {
+        status: u16,
+        text: &'static str,
+    },
     Upgrade {
         action: Action,
         codec: Codec,
@@ -307,16 +318,16 @@ fn route<'a>(head: &'a RequestHead<'a>, front: &Front, is_draining: bool) -> Rou
     if !comes_from_here(head, front) {
         let text = if front.loopback_pages_only {
             "A page of another origin may not enter containers. Without access control, Entry takes browsers only from \
-             a page of its own on a loopback address, or of an origin that --allow-origin names.\n"
+             a page of its own on a loopback address, or of an origin that --allow-origin names."
         } else {
-            "A page of another origin may not enter containers; the operator may permit it with --allow-origin.\n"
+            "A page of another origin may not enter containers; the operator may permit it with --allow-origin."
         };
-        return Route::Answer { status: 403, headers: &[], text };
+        return Route::TurnAway { status: 403, text };
     }
     if TOKEN_IN_QUERY.iter().any(|name| head.query(name).is_some()) {
         let text = "A token must not stand in a URL, since URLs end up in logs. Put it into the first message, or \
-                    into the header access-token; and replace this one, which has been seen.\n";
-        return Route::Answer { status: 400, headers: &[], text };
+                    into the header access-token; and replace this one, which has been seen.";
+        return Route::TurnAway { status: 400, text };
     }
     let (codec, hello) = if upgrade.offers(ENTRY_V1) {
         (Codec::V1, None)

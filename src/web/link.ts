@@ -10,6 +10,7 @@ import {
   encodeSize,
   type Hello,
   type Opened,
+  Outcome,
   SUBPROTOCOL,
 } from "./protocol.ts";
 
@@ -134,7 +135,7 @@ export class Link {
       case "close":
         return this.#become({
           name: "ended",
-          text: plain(message.text),
+          text: plain(message.text) + nameOf(message),
           outcome: message.outcome,
           exitStatus: message.exitStatus,
         });
@@ -204,6 +205,11 @@ export class Link {
   get ageMs(): number {
     return this.#around.now() - this.#began;
   }
+}
+
+/** By which name the operator finds a session in the log; told where something went wrong. */
+function nameOf(close: { outcome: number; session: string }): string {
+  return close.session === "" || close.outcome === Outcome.exited ? "" : ` (session ${close.session})`;
 }
 
 /** What Entry says at the end, without its colours. */

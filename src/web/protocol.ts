@@ -31,7 +31,7 @@ export interface Opened {
 
 export type FromEntry =
   | { type: "output"; bytes: Uint8Array }
-  | { type: "close"; text: string; outcome: number; exitStatus: number }
+  | { type: "close"; text: string; outcome: number; exitStatus: number; session: string }
   | { type: "ping" }
   | ({ type: "opened" } & Opened)
   | { type: "mark" }
@@ -99,7 +99,8 @@ export function decode(message: Uint8Array): FromEntry {
       const close = readFields(fields.bytes.get(3) ?? new Uint8Array());
       const outcome = close?.numbers.get(1) ?? 0;
       const exitStatus = close?.numbers.get(2) ?? 0;
-      return { type: "close", text: plainText.decode(content), outcome, exitStatus };
+      const session = plainText.decode(close?.bytes.get(3));
+      return { type: "close", text: plainText.decode(content), outcome, exitStatus, session };
     }
     case Response.ping:
       return { type: "ping" };

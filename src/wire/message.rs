@@ -202,6 +202,9 @@ pub struct Close {
     /// [`crate::outcome::Outcome::exit_status`].
     #[prost(uint32, tag = "2")]
     pub exit_status: u32,
+    /// The session's name in the gateway's log.
+    #[prost(string, tag = "3")]
+    pub session: String,
 }
 
 /// A message of the client that cannot be read; the text says what is wrong with it.
@@ -595,7 +598,7 @@ mod tests {
         let response = ResponseMessage {
             msg_type: ResponseType::Close as i32,
             content: b"bye".to_vec(),
-            close: Some(Close { outcome: 1, exit_status: 7 }),
+            close: Some(Close { outcome: 1, exit_status: 7, session: "1:2".to_owned() }),
             opened: None,
         };
         assert_eq!(encode_response(Codec::Protobuf, response.clone()), b"\x08\x02\x12\x03bye");

@@ -61,11 +61,12 @@ test("what Entry says is understood, and what nobody understands is unknown", ()
     target: "",
     isTerminal: false,
   });
-  assert.deepEqual(protocol.decode(bytes("0802 12026869 1a05 0801 10ff01")), {
+  assert.deepEqual(protocol.decode(bytes("0802 12026869 1a08 0801 10ff01 1a0139")), {
     type: "close",
     text: "hi",
     outcome: 1,
     exitStatus: 255,
+    session: "9",
   });
   assert.deepEqual(protocol.decode(bytes("0863")), { type: "unknown" });
   // Fields of a later version are skipped, of every wire type.
@@ -310,9 +311,13 @@ test("an end is told once, and a cut is none", async () => {
   const ended = linked();
   ended.open();
   ended.hear(OPENED);
-  ended.hear("0802 12026869 1a02 0801");
+  ended.hear("0802 12026869 1a05 0801 1a0139");
   ended.cut();
   assert.deepEqual(ended.states.at(-1), { name: "ended", text: "hi", outcome: 1, exitStatus: 0 });
+  const refused = linked();
+  refused.open();
+  refused.hear("0802 12026869 1a05 080f 1a0139");
+  assert.deepEqual(refused.states.at(-1), { name: "ended", text: "hi (session 9)", outcome: 15, exitStatus: 0 });
   const cut = linked();
   cut.open();
   cut.hear(OPENED);

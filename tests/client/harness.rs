@@ -113,7 +113,7 @@ impl<S: Read + Write> Visit<S> {
         self.send(&ResponseMessage {
             msg_type: ResponseType::Close.into(),
             content: text.into(),
-            close: Some(Close { outcome, exit_status }),
+            close: Some(Close { outcome, exit_status, ..Default::default() }),
             opened: None,
         });
         self.end();

@@ -81,7 +81,11 @@ fn stdout_and_stderr_stay_apart_and_the_unknown_is_ignored() {
         visit.say(ResponseType::Stderr, "err 2\n");
         visit.send(&ResponseMessage {
             msg_type: ResponseType::Close.into(),
-            close: Some(entry::wire::message::Close { outcome: EXITED, exit_status: 3 }),
+            close: Some(entry::wire::message::Close {
+                outcome: EXITED,
+                exit_status: 3,
+                ..Default::default()
+            }),
             ..Default::default()
         });
         visit.socket.close(None).unwrap();

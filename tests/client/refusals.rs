@@ -95,7 +95,7 @@ fn frames_right_behind_the_head_are_seen() {
         .into_bytes();
         let close = ResponseMessage {
             msg_type: ResponseType::Close.into(),
-            close: Some(Close { outcome: 1, exit_status: 9 }),
+            close: Some(Close { outcome: 1, exit_status: 9, ..Default::default() }),
             ..Default::default()
         };
         let mut frames = WebSocket::from_raw_socket(std::io::Cursor::new(Vec::new()), Role::Server, None);
@@ -166,7 +166,7 @@ fn a_close_behind_which_stdin_still_flows_is_heard() {
         visit.socket.send(Message::Ping("?".into())).unwrap();
         visit.send(&ResponseMessage {
             msg_type: ResponseType::Close.into(),
-            close: Some(Close { outcome: 1, exit_status: 4 }),
+            close: Some(Close { outcome: 1, exit_status: 4, ..Default::default() }),
             ..Default::default()
         });
     });

@@ -33,6 +33,8 @@ pub(crate) struct End {
     /// entry.v1's typed outcome.
     pub(crate) outcome: i32,
     pub(crate) exit_status: u32,
+    /// entry.v1's name of the session.
+    pub(crate) session: String,
     /// The code of the close frame.
     pub(crate) code: u16,
 }
@@ -258,9 +260,9 @@ impl<S: Read + Write> Client<S> {
                 Ok(Some(message)) => {
                     assert_eq!(message.msg_type(), ResponseType::Close, "{message:?}");
                     assert_eq!(end.text, "", "a second CLOSE");
-                    let Close { outcome, exit_status } = message.close.unwrap_or_default();
+                    let Close { outcome, exit_status, session } = message.close.unwrap_or_default();
                     end.text = String::from_utf8(message.content).unwrap();
-                    (end.outcome, end.exit_status) = (outcome, exit_status);
+                    (end.outcome, end.exit_status, end.session) = (outcome, exit_status, session);
                 }
                 Err(frame) => break frame,
             }

@@ -7,12 +7,14 @@ mod access;
 mod admin;
 mod alike;
 mod attach;
+mod audit;
 mod balancer;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod check;
 mod client;
 mod codecs;
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;

@@ -61,7 +61,9 @@ impl log::Log for Notebook {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            LINES.lock().unwrap().push(record.args().to_string());
+            let session = record.key_values().get("session".into());
+            let of = session.map(|id| format!("session {id}: ")).unwrap_or_default();
+            LINES.lock().unwrap().push(format!("{of}{}", record.args()));
         }
     }
 
@@ -259,7 +261,8 @@ impl Serving {
         let address = await_some("the gateway's address in its log", || {
             let log = log.lock().unwrap();
             let (_, behind) = log.split_once("listening on ")?;
-            behind.split_once('\n')?.0.parse().ok()
+            // A line of JSON goes on behind it.
+            behind.split(['\n', '"']).next()?.parse().ok()
         });
         Serving { child, log, address, directory }
     }

@@ -132,8 +132,12 @@ fn opened() -> (Opened, DynamicMessage) {
 }
 
 fn close() -> (Close, DynamicMessage) {
-    let ours = Close { outcome: 17, exit_status: u32::MAX };
-    let fields = vec![("outcome", Value::EnumNumber(17)), ("exit_status", Value::U32(u32::MAX))];
+    let ours = Close { outcome: 17, exit_status: u32::MAX, session: "1:2".to_owned() };
+    let fields = vec![
+        ("outcome", Value::EnumNumber(17)),
+        ("exit_status", Value::U32(u32::MAX)),
+        ("session", text("1:2")),
+    ];
     (ours, dynamic("Close", fields))
 }
 

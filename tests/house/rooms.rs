@@ -4,10 +4,11 @@ use crate::source::{Path, paths};
 use std::fs;
 
 /// The pure rooms from the bottom up: each may name itself and those before it.
-const PURE_ROOMS: [&str; 7] = ["wire", "engine", "service", "locate", "access", "web", "session"];
+const PURE_ROOMS: [&str; 8] = ["wire", "engine", "service", "locate", "access", "web", "commands", "session"];
 /// Rooms with sockets, clocks, terminals or processes in them, which no pure room names.
-const OTHER_ROOMS: [&str; 15] = [
+const OTHER_ROOMS: [&str; 17] = [
     "admin",
+    "audit",
     "gateway",
     "check",
     "client",
@@ -22,6 +23,7 @@ const OTHER_ROOMS: [&str; 15] = [
     "sys",
     "systemd",
     "tls",
+    "writer",
 ];
 /// Files of values, which only sessions name.
 const VALUES: [&str; 3] = ["config", "crowd", "outcome"];

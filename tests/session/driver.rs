@@ -307,6 +307,7 @@ impl Visit {
                 Effect::CloseClient => self.client_closed = true,
                 Effect::Tell(Event::Admitted { user, .. }) => self.admitted.push(user),
                 Effect::Tell(Event::BadProxyHeader(_)) => self.bad_proxy_headers += 1,
+                Effect::Tell(Event::TurnedAway { .. }) => {}
                 Effect::Tell(Event::Ended { outcome, .. }) => self.outcomes.push(outcome),
                 Effect::Guard(post, after) => {
                     assert_eq!(post.container.to_string(), CONTAINER);
@@ -637,6 +638,12 @@ impl Visit {
         let [Heard::Close(text, close), Heard::Bye(code, reason)] = &heard[..] else { panic!("{heard:?}") };
         if let Some(close) = close {
             assert_eq!((close.outcome, close.exit_status), (outcome.number(), outcome.exit_status().into()));
+        }
+        // Everybody reads by which name the log has the session.
+        let name = self.session.id().to_string();
+        match close {
+            Some(close) => assert_eq!(close.session, name),
+            None => assert_eq!(text.ends_with(&format!(" (session {name})")), !outcome.is_good(), "{text}"),
         }
         assert_eq!(*code, outcome.close_code());
         assert!(outcome.to_string().starts_with(reason), "{reason}");

@@ -522,7 +522,11 @@ impl Shell {
                     Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
                     Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
                     Event::Unguarded { .. } => panic!("a guard"),
-                    Event::Ended { .. } | Event::Asked(_) | Event::Resized(_) | Event::BadProxyHeader(_) => {}
+                    Event::Ended { .. }
+                    | Event::Asked(_)
+                    | Event::Resized(_)
+                    | Event::TurnedAway { .. }
+                    | Event::BadProxyHeader(_) => {}
                     Event::Watches { .. } => panic!("a watcher"),
                 }
             }
