@@ -40,8 +40,19 @@ impl Gateway {
 
     /// In front of whatever is at this address.
     pub(crate) fn at(engine_address: &str, options: &[&str]) -> Gateway {
-        let mut command = entry(&["serve", "--listen", "127.0.0.1:0", "--engine", engine_address]);
-        command.args(options).stdout(Stdio::null());
+        Gateway::listening("127.0.0.1:0", engine_address, options)
+    }
+
+    /// The same, at this address instead of loopback's.
+    pub(crate) fn listening(listen: &str, engine_address: &str, options: &[&str]) -> Gateway {
+        let mut command = entry(&["serve", "--listen", listen, "--engine", engine_address]);
+        command.args(options);
+        Gateway::of(command)
+    }
+
+    /// The one that this command starts.
+    pub(crate) fn of(mut command: Command) -> Gateway {
+        command.stdout(Stdio::null());
         let mut running = Running::start(command);
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, log_of_thread) = (running.child().stderr.take().unwrap(), Arc::clone(&log));
@@ -76,6 +87,11 @@ impl Gateway {
         let process = format!("--pid={}", self.running.id());
         let done = Command::new("prlimit").args([&process, &format!("--nofile={most}:{most}")]).status();
         assert!(done.unwrap().success(), "prlimit of util-linux");
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.id()
     }
 
     /// Descriptors that it has.
