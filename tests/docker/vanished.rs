@@ -98,12 +98,11 @@ impl Drop for Host {
     }
 }
 
-/// What the kernel knows of a process's TCP sockets in this state: local and remote port, and the inode.
-fn sockets(process: u32, state: &str) -> Vec<(u16, u16, String)> {
+/// What the kernel knows of the TCP sockets where a process is: local and remote port, and the inode.
+fn sockets(process: u32) -> Vec<(u16, u16, String)> {
     let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap();
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let rows = rows.filter(|row| row[3] == state);
     rows.map(|row| (port(row[1]), port(row[2]), format!("socket:[{}]", row[9]))).collect()
 }
 
@@ -154,9 +153,9 @@ fn clients_whose_host_vanishes_are_given_up_and_leave_nothing() {
         &container.engine.host,
         &["--allow-container", "*", "--workers", "1", "--allow-anonymous-shells-from-anywhere"],
     );
-    let listener: Vec<String> = sockets(gateway.id(), "0A")
+    let listener: Vec<String> = sockets(gateway.id())
         .into_iter()
-        .filter(|(local, _, _)| *local == gateway.address.port())
+        .filter(|(local, remote, _)| (*local, *remote) == (gateway.address.port(), 0))
         .map(|(_, _, inode)| inode)
         .collect();
     impatient(&borrowed(gateway.id(), &listener));
@@ -219,9 +218,9 @@ fn sessions_whose_engine_s_host_vanishes_are_told_that_it_is_lost() {
     let words = ["enter", "--container", &container.name, "--", "sleep", "6103"];
     let client = Running::start(host.command(&gateway.client(&words)));
     container.await_process("sleep 6103");
-    // The session's leg, and those for short calls.
+    // The session's leg, whose input has ended, and one for short calls.
     let legs = await_some("legs to the engine", || {
-        let legs: Vec<String> = sockets(gateway.id(), "01")
+        let legs: Vec<String> = sockets(gateway.id())
             .into_iter()
             .filter(|(_, remote, _)| *remote == relay.port())
             .map(|(_, _, inode)| inode)
