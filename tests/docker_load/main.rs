@@ -298,7 +298,8 @@ fn descriptors_exhausted() {
 /// Lines of the log find no room: they are lost, and nothing else.
 #[test]
 fn a_log_on_a_full_disk_hinders_nobody() {
-    let _together = together();
+    // The others' gateways take ports, too.
+    let _alone = alone();
     let place = Container::idle("entry-busybox");
     // A port that was free a moment ago.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
