@@ -103,6 +103,8 @@ fn sockets(process: u32) -> Vec<(u16, u16, String)> {
     let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap();
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // Those that only wait for their time to be over have no inode.
+    let rows = rows.filter(|row| row[9] != "0");
     rows.map(|row| (port(row[1]), port(row[2]), format!("socket:[{}]", row[9]))).collect()
 }
 
