@@ -278,6 +278,8 @@ pub(crate) fn check(options: &Options) -> io::Result<bool> {
         field.giant()?;
         field.memory("memory")?;
         field.leave_all(Leave::Vanish)?;
+        field.burst(2_000)?;
+        field.vanish_at_once()?;
         field.burst(500)?;
         field.leave_all(Leave::Exit)?;
         field.after(1.0)?;

@@ -23,7 +23,7 @@ ENGINE_STOP_S=${ENTRY_ENGINE_STOP_S:-30}
 # What every engine needs beside itself: the images' contents, and curl to speak to it.
 engine_packages() {
   [[ $EUID -eq 0 ]] || die "needs root: it starts a container engine"
-  apt_need busybox-static bash-static vim-tiny ncurses-base libc-bin procps curl ca-certificates "$@"
+  apt_need busybox-static bash-static vim-tiny ncurses-base libc-bin procps iproute2 curl ca-certificates "$@"
   command -v cc >/dev/null || apt_need gcc libc6-dev
 }
 
@@ -170,6 +170,10 @@ engine_family() {
 
 engine_start() {
   local attempt
+  if [[ ${ENTRY_ENGINE_DISK_MIB:-} ]]; then
+    mkdir "$ENGINE_DIR/data"
+    mount -t tmpfs -o "size=${ENTRY_ENGINE_DISK_MIB}m" entry-engine "$ENGINE_DIR/data" || die "cannot mount a disk of its own"
+  fi
   for attempt in 1 2 3; do
     ENGINE_TCP_PORT=$(engine_free_port)
     engine_write_state
@@ -327,6 +331,7 @@ engine_run() {
   export ENTRY_TEST_ENGINE_KIND=$ENGINE_LABEL
   export ENTRY_TEST_DOCKERD_PIDFILE=$ENGINE_PIDFILE
   export ENTRY_TEST_DOCKERD_RESTART=$ENGINE_DIR/restart
+  [[ ! ${ENTRY_ENGINE_DISK_MIB:-} ]] || export ENTRY_TEST_ENGINE_DISK=$ENGINE_DIR/data
   unset DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_API_VERSION
   # In the background, so that a signal is acted on at once and not after CMD has ended; its standard
   # input and its signals are those of a foreground command.

@@ -106,7 +106,7 @@ pub const SETTLE_MILLISECONDS_MAX: u64 = 3_000;
 /// The first pause before the question is put again; each next one is twice as long.
 pub const SETTLE_RETRY_MILLISECONDS: u64 = 20;
 /// Once the pause has grown to this, a container that is said to run is believed to run.
-pub const SETTLE_RUNNING_MILLISECONDS_MAX: u64 = 160;
+pub const SETTLE_RUNNING_MILLISECONDS_MAX: u64 = 640;
 /// For ending what a session left in its container, with all that is tried anew: while the engine is away, or the
 /// container paused.
 pub const REAP_MILLISECONDS_MAX: u64 = 900_000;

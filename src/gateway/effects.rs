@@ -103,9 +103,10 @@ impl Gateway {
         }
     }
 
-    /// Tells the guard at this post of a session, or sends one there.
+    /// Tells the guard at this post of a session, or sends one there: one that has left may not have been relieved yet.
     fn guard(&mut self, post: Post, number: u64, after: Millis) {
-        let guard = match self.guards.at(&post) {
+        let stays = |guard: &Key| self.entries.get_mut(*guard).is_some_and(|entry| !entry.session.is_gone());
+        let guard = match self.guards.at(&post).filter(stays) {
             Some(guard) => guard,
             None if self.guards.are_enough() => return,
             None => {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 /// The posts of one loop.
 #[derive(Debug)]
-pub(super) struct Guards {
+pub struct Guards {
     posts: HashMap<Post, Key>,
     /// How many descriptors there are for them.
     posts_max: usize,
@@ -20,17 +20,18 @@ pub(super) struct Guards {
 }
 
 impl Guards {
-    pub(super) fn new(posts_max: usize, pulse: Arc<Pulse>) -> Guards {
+    /// Of a loop that has descriptors for so many, and tells their number there.
+    pub fn new(posts_max: usize, pulse: Arc<Pulse>) -> Guards {
         Guards { posts: HashMap::new(), posts_max, told: false, pulse }
     }
 
     /// Who stands there, or is on the way.
-    pub(super) fn at(&self, post: &Post) -> Option<Key> {
+    pub fn at(&self, post: &Post) -> Option<Key> {
         self.posts.get(post).copied()
     }
 
     /// There may be no more of them.
-    pub(super) fn are_enough(&mut self) -> bool {
+    pub fn are_enough(&mut self) -> bool {
         let enough = self.posts.len() >= self.posts_max;
         if enough && !std::mem::replace(&mut self.told, true) {
             log::warn!(
@@ -41,24 +42,26 @@ impl Guards {
         enough
     }
 
-    pub(super) fn post(&mut self, post: Post, guard: Key) {
+    /// This guard is sent there.
+    pub fn post(&mut self, post: Post, guard: Key) {
         self.posts.insert(post, guard);
-        self.count();
+        self.tell();
     }
 
     /// This guard has left; another may have been sent there already.
-    pub(super) fn relieve(&mut self, post: &Post, guard: Key) {
+    pub fn relieve(&mut self, post: &Post, guard: Key) {
         if self.at(post) == Some(guard) {
             self.posts.remove(post);
-            self.count();
+            self.tell();
         }
     }
 
-    fn count(&self) {
+    fn tell(&self) {
         self.pulse.guards.store(self.posts.len() as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.posts.len()
     }
 }

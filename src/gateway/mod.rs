@@ -12,7 +12,7 @@ mod dossier;
 mod effects;
 mod endpoint;
 mod entry;
-mod guards;
+pub mod guards;
 mod insight;
 mod listener;
 mod observer;
@@ -249,7 +249,7 @@ impl Gateway {
         match self.stop_at {
             None => self.accept(),
             // Guards stay as long as somebody, and those that nobody dismissed see to the rest.
-            Some(at) if self.entries.len() <= self.guards.len() || self.now >= at => return true,
+            Some(at) if self.entries.len() <= self.guards.count() || self.now >= at => return true,
             Some(_) => {}
         }
         // The batch's storage is kept for the next turn.

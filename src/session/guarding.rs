@@ -130,9 +130,9 @@ impl Session {
     /// Nothing is left of it any more. With the last one the guard leaves.
     pub fn guards_no_more(&mut self, cx: &mut Context<'_>, number: u64) {
         let State::Guarding(state) = &mut self.state else { return };
-        if let Some(at) = state.sessions.iter().position(|one| *one == number) {
-            state.sessions.swap_remove(at);
-        }
+        // Of one that began while there was no room for a guard, this one has never heard.
+        let Some(at) = state.sessions.iter().position(|one| *one == number) else { return };
+        state.sessions.swap_remove(at);
         match &state.stage {
             // What is said before the stream has begun is lost, and without a farewell it would not know.
             Stage::Starting(_) => {}

@@ -46,7 +46,13 @@ impl Gateway {
     /// The same, listening there.
     pub(crate) fn on(listen: &str, engine_address: &str, options: &[&str]) -> Gateway {
         let mut command = entry(&["serve", "--listen", listen, "--engine", engine_address]);
-        command.args(options).stdout(Stdio::null());
+        command.args(options);
+        Gateway::of(command)
+    }
+
+    /// The one that this command starts.
+    pub(crate) fn of(mut command: Command) -> Gateway {
+        command.stdout(Stdio::null());
         let mut running = Running::start(command);
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, log_of_thread) = (running.child().stderr.take().unwrap(), Arc::clone(&log));
@@ -81,6 +87,11 @@ impl Gateway {
         let process = format!("--pid={}", self.running.id());
         let done = Command::new("prlimit").args([&process, &format!("--nofile={most}:{most}")]).status();
         assert!(done.unwrap().success(), "prlimit of util-linux");
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.id()
     }
 
     /// Descriptors that it has.

@@ -19,4 +19,5 @@ mod pressure;
 mod reaping;
 mod targets;
 mod tls;
+mod vanished;
 mod wire;

@@ -129,7 +129,7 @@ fn abrupt_disconnects_leave_nothing_and_touch_nobody() {
     let places = places();
     let gateway = Gateway::to(&places[0].container);
     let neighbours: Vec<Visitor> = places.iter().map(|place| settle(place, &gateway)).collect();
-    let next = Mutex::new(0);
+    let (next, began) = (Mutex::new(0), Instant::now());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
@@ -141,6 +141,9 @@ fn abrupt_disconnects_leave_nothing_and_touch_nobody() {
                     };
                     if number >= sessions {
                         return;
+                    }
+                    if measured && number % 100 == 0 {
+                        say(&format!("{number} after {:?}", began.elapsed()));
                     }
                     let place = &places[number % places.len()];
                     let (scenario, fits) = SCENARIOS[number / places.len() % SCENARIOS.len()];

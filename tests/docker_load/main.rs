@@ -1,8 +1,9 @@
 //! Disasters under load, on a real engine: clients reset at once, containers killed, the engine killed, the gateway
 //! killed, disks full, descriptors exhausted. Afterwards everything is where it began, and new sessions open.
 //!
-//! `scripts/with-dockerd cargo test --test docker_load` runs it with few sessions, `ENTRY_TEST_LOAD=300` with as many.
-//! It kills the engine that it runs beside, so it is a target of its own, and one test runs at a time.
+//! `ENTRY_ENGINE_DISK_MIB=256 scripts/with-dockerd cargo test --test docker_load` runs it with few sessions,
+//! `ENTRY_TEST_LOAD=300` with as many. It kills the engine that it runs beside, and fills its disk, so it is a target of
+//! its own. (`scripts/loadgen check` resets 2,000 clients at once, before an engine that is none.)
 #![allow(clippy::unwrap_used)] // helpers of tests are not seen as tests by clippy.toml's exception
 
 #[path = "../common/mod.rs"]
@@ -13,9 +14,10 @@ use common::gateway::Gateway;
 use common::visitor::{Goodbye, Visitor};
 use common::{await_or, program};
 use entry::wire::message::Hello;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Instant;
 
@@ -25,15 +27,26 @@ const GROWTH_KIB_MAX: u64 = 4 * 1024;
 /// Connections to the engine that a loop keeps a while for the next short calls.
 const KEPT_MAX: u64 = 64;
 
-/// One test at a time has the engine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ENGINE: Mutex<()> = Mutex::new(());
-    let guard = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The one before may have failed while the engine was away.
+/// Whoever does something to the engine has it alone.
+static ENGINE: RwLock<()> = RwLock::new(());
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    let guard = ENGINE.write().unwrap_or_else(PoisonError::into_inner);
+    there();
+    guard
+}
+
+fn together() -> RwLockReadGuard<'static, ()> {
+    let guard = ENGINE.read().unwrap_or_else(PoisonError::into_inner);
+    there();
+    guard
+}
+
+/// A test before may have failed while the engine was away.
+fn there() {
     if !engine().try_ask(&["version"]).status.success() {
         restart("start");
     }
-    guard
 }
 
 /// `stop`, `kill` or `start` the engine.
@@ -45,7 +58,7 @@ fn restart(how: &str) {
 
 /// How many sessions each disaster meets.
 fn load() -> usize {
-    std::env::var("ENTRY_TEST_LOAD").map_or(24, |text| text.parse().expect("a number of sessions"))
+    std::env::var("ENTRY_TEST_LOAD").map_or(15, |text| text.parse().expect("a number of sessions"))
 }
 
 /// Containers of three kinds, with a little place that is soon full.
@@ -133,9 +146,49 @@ fn told(goodbye: &Goodbye, expected: &[(i32, u16)]) {
     assert!([125, 137].contains(&status), "nobody's shell has ended well: {goodbye:?}");
 }
 
+/// Somebody writes into a place that is full: he is told so, and his session goes on.
+fn a_full_place(visitors: &mut [Visitor]) {
+    for visitor in &mut *visitors {
+        visitor.type_in("dd if=/dev/zero of=/dev/shm/$$ bs=4k count=64; echo full=$?\r");
+    }
+    for visitor in visitors {
+        visitor.expect("No space left");
+        visitor.expect("full=1");
+        visitor.type_in("rm -f /dev/shm/$$; echo still=$?\r");
+        visitor.expect("still=0");
+    }
+}
+
+/// The engine's own disk is full: who is in stays, who comes is let in or told why not, and with room all is as before.
+fn a_full_disk(gateway: &Gateway, places: &[Container], visitors: &mut [Visitor]) {
+    let disk = std::env::var("ENTRY_TEST_ENGINE_DISK").expect(
+        "an engine with a disk that may be filled: run ENTRY_ENGINE_DISK_MIB=256 scripts/with-dockerd …",
+    );
+    let filler = std::path::Path::new(&disk).join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let full = std::iter::repeat_with(|| file.write_all(&[0; 1 << 20])).find_map(Result::err).unwrap();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    for visitor in visitors {
+        visitor.type_in("(echo full >/tmp/full) 2>&1; echo we''nt=$?\r");
+        visitor.expect("went=1");
+    }
+    for place in places {
+        let mut visitor = Visitor::v1(gateway.address, "/enter", shell(place));
+        match visitor.is_opened() {
+            true => visitor.leave(),
+            false => say("with a full disk the engine starts nothing"),
+        }
+    }
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    for place in places {
+        gateway.exec(place, &["sh", "-c", "echo again >/tmp/again"]).expect(0, "", "");
+    }
+}
+
 #[test]
 fn after_every_disaster_all_is_where_it_began() {
-    let _alone = alone();
+    let alone = alone();
     let (places, sessions) = (places(), load());
     let gateway = Gateway::start(&places[0].engine, &["--allow-container", "*", "--workers", "2"]);
     let fresh = gateway.descriptors();
@@ -177,20 +230,14 @@ fn after_every_disaster_all_is_where_it_began() {
     }
     where_it_began("the engine killed and started again", &gateway, &places, began);
 
-    // A paste into a file on a disk that is full: the session says so, and goes on.
     let mut visitors = open_all(&gateway, &places, sessions.min(60));
-    for visitor in &mut visitors {
-        visitor.type_in("dd if=/dev/zero of=/dev/shm/$$ bs=4k count=64; echo full=$?\r");
-    }
-    for visitor in &mut visitors {
-        visitor.expect("No space left");
-        visitor.expect("full=1");
-        visitor.type_in("rm -f /dev/shm/$$; echo still=$?\r");
-        visitor.expect("still=0");
-    }
+    a_full_place(&mut visitors);
+    a_full_disk(&gateway, &places, &mut visitors);
     visitors.into_iter().for_each(Visitor::leave);
     where_it_began("disks full", &gateway, &places, began);
 
+    // Connections for short calls are kept a while, in which others may have the engine.
+    drop(alone);
     await_or(
         || format!("{:?} after {began:?}", census(&gateway)),
         || (gateway.descriptors() <= began.0).then_some(()),
@@ -203,7 +250,7 @@ fn after_every_disaster_all_is_where_it_began() {
 
 #[test]
 fn a_gateway_killed_under_load_leaves_nothing_and_another_takes_over() {
-    let _alone = alone();
+    let _together = together();
     let places = places();
     let options = ["--allow-container", "*", "--workers", "2"];
     let doomed = Gateway::start(&places[0].engine, &options);
@@ -220,7 +267,7 @@ fn a_gateway_killed_under_load_leaves_nothing_and_another_takes_over() {
 /// Whoever finds no descriptor is refused, whoever is in stays, and when they go there is room again.
 #[test]
 fn descriptors_exhausted() {
-    let _alone = alone();
+    let _together = together();
     let places = places();
     let engine = &places[0].engine;
     let gateway = Gateway::start(engine, &["--allow-container", "*", "--workers", "1"]);
@@ -251,6 +298,7 @@ fn descriptors_exhausted() {
 /// Lines of the log find no room: they are lost, and nothing else.
 #[test]
 fn a_log_on_a_full_disk_hinders_nobody() {
+    // The others' gateways take ports, too.
     let _alone = alone();
     let place = Container::idle("entry-busybox");
     // A port that was free a moment ago.

@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// The id of the one container.
 pub(crate) const CONTAINER: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -78,6 +79,14 @@ impl Connection {
     pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
         // A gateway that is gone is not this side's concern.
         let _ = self.write_all(bytes.as_ref());
+    }
+
+    /// The same, a byte and a rest at a time; whether somebody has heard it to the end.
+    pub(crate) fn drip(&mut self, bytes: impl AsRef<[u8]>, rest: Duration) -> bool {
+        bytes.as_ref().iter().all(|byte| {
+            thread::sleep(rest);
+            self.write_all(&[*byte]).is_ok()
+        })
     }
 
     /// An answer with a body of known length.

@@ -11,6 +11,7 @@ use entry::wire::message::Hello;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A gateway that finds containers by a lainlet, which may take so long.
 pub(crate) fn by_lainlet(engine: &Fake, lainlet: &str, milliseconds_max: u64) -> Gateway {
@@ -77,7 +78,7 @@ fn lainlets_container_is_entered() {
 #[test]
 fn a_lainlet_that_gives_no_answer_is_told() {
     type Script = fn(&Asked, &mut Connection) -> Then;
-    let scripts: [(Script, u64, &str); 6] = [
+    let scripts: [(Script, u64, &str); 9] = [
         (
             |_, connection| {
                 connection.answer(500, "", "{}");
@@ -111,6 +112,34 @@ fn a_lainlet_that_gives_no_answer_is_told() {
             },
             100,
             "lainlet did not answer in time",
+        ),
+        (
+            |_, connection| {
+                connection.say("HTTP/1.1 200 OK\r\n");
+                while connection.drip("X-More: to come\r\n", Duration::from_millis(5)) {}
+                Then::Close
+            },
+            100,
+            "lainlet did not answer in time",
+        ),
+        (
+            |_, connection| {
+                let pods = pods(CONTAINER, "10.0.0.1");
+                connection.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{pods}"));
+                Then::Answered
+            },
+            60_000,
+            "its answer is JSON that is cut short",
+        ),
+        (
+            |_, connection| {
+                let pods = pods(CONTAINER, "10.0.0.1");
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                connection.say(format!("{head}-1\r\n{pods}\r\n0\r\n\r\n"));
+                Then::Answered
+            },
+            60_000,
+            "lainlet is not available",
         ),
     ];
     let engine = Fake::unix(usual);

@@ -8,6 +8,7 @@ use crate::support::Gateway;
 use entry::access::{Asked, Lain, Spec, Webhook};
 use entry::wire::message::Hello;
 use std::net::TcpListener;
+use std::time::Duration;
 
 /// How long a service may take where it is to answer, and where it is not to, in milliseconds.
 const LONG: u64 = 60_000;
@@ -20,7 +21,7 @@ struct Failure {
     script: fn(&mut Connection) -> Then,
 }
 
-const FAILURES: [Failure; 8] = [
+const FAILURES: [Failure; 12] = [
     Failure { name: "takes too long", milliseconds_max: SHORT, script: |_| Then::Hold },
     Failure {
         name: "takes too long within its answer",
@@ -28,6 +29,41 @@ const FAILURES: [Failure; 8] = [
         script: |connection| {
             connection.say("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"allow\":true,");
             Then::Hold
+        },
+    },
+    Failure {
+        name: "takes too long, and is never silent",
+        milliseconds_max: SHORT,
+        script: |connection| {
+            connection.say("HTTP/1.1 200 OK\r\n");
+            while connection.drip("X-More: to come\r\n", Duration::from_millis(5)) {}
+            Then::Close
+        },
+    },
+    Failure {
+        name: "counts fewer bytes than it says",
+        milliseconds_max: LONG,
+        script: |connection| {
+            connection.say("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"allow\":true,\"user\":\"ada\"}");
+            Then::Answered
+        },
+    },
+    Failure {
+        name: "counts its bytes twice",
+        milliseconds_max: LONG,
+        script: |connection| {
+            let lengths = "Content-Length: 27\r\nContent-Length: 28\r\n";
+            connection.say(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n{{\"allow\":true,\"user\":\"ada\"}}"));
+            Then::Answered
+        },
+    },
+    Failure {
+        name: "says chunks of no size",
+        milliseconds_max: LONG,
+        script: |connection| {
+            let body = "many\r\n{\"allow\":true,\"user\":\"ada\"}\r\n0\r\n\r\n";
+            connection.say(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+            Then::Answered
         },
     },
     Failure { name: "hangs up", milliseconds_max: LONG, script: |_| Then::Close },
@@ -114,7 +150,12 @@ fn rows() -> [Row; 3] {
 
 /// What every service says that works.
 fn answers(asked: &Told, connection: &mut Connection) -> Then {
-    let body = match asked.what {
+    connection.answer(200, "", &body(asked));
+    Then::Answered
+}
+
+fn body(asked: &Told) -> String {
+    match asked.what {
         "POST access" if asked.body.contains("welcome") => r#"{"allow":true,"user":"ada"}"#.to_owned(),
         "POST access" => r#"{"allow":false}"#.to_owned(),
         "GET jwks.json" => published("k1"),
@@ -124,9 +165,7 @@ fn answers(asked: &Told, connection: &mut Connection) -> Then {
         "GET roles" => r#"{"role":{"role":"admin"}}"#.to_owned(),
         "GET me" => r#"{"email":"ada@lain.example"}"#.to_owned(),
         other => panic!("{other}"),
-    };
-    connection.answer(200, "", &body);
-    Then::Answered
+    }
 }
 
 /// Where the services of a rule are: at one address, but for one of them.
@@ -155,6 +194,25 @@ fn whoever_is_let_in_was_let_in_by_an_answer() {
         works(enter(&gateway, &row.welcome));
         refused(&enter(&gateway, &row.stranger).end(), 15, "");
         assert_eq!(engine.asked("POST create").len(), before + 1, "{}", row.name);
+    }
+}
+
+#[test]
+fn a_service_may_say_it_byte_by_byte_and_in_chunks() {
+    let engine = Fake::unix(usual);
+    let service = Fake::tcp(|asked, connection| {
+        let body = body(asked);
+        let chunks: String = body.as_bytes().chunks(5).fold(String::new(), |chunks, chunk| {
+            format!("{chunks}{:x};odd=yes\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk))
+        });
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+        connection.drip(answer, Duration::from_micros(200));
+        Then::Answered
+    });
+    for row in rows() {
+        let gateway = asking(&engine, &urls(&row, &url(&service), None), LONG, row.rule);
+        works(enter(&gateway, &row.welcome));
+        refused(&enter(&gateway, &row.stranger).end(), 15, "");
     }
 }
 

@@ -64,6 +64,8 @@ fn it_is_one_exec_without_a_terminal_as_the_sessions_user() {
         visit.engine([upgraded(), frame(1, b"ready\n")].concat());
         assert_eq!(said(&mut visit), "+ 0000000000000007\n+ 0000000000000008\n");
         visit.guards(9);
+        // One of whom it has never heard.
+        visit.guards_no_more(6);
         visit.guards_no_more(7);
         assert_eq!(said(&mut visit), "+ 0000000000000009\n- 0000000000000007\n");
         visit.guards_no_more(8);

@@ -5,7 +5,7 @@ use crate::fate::{Fate, REAPERS_MAX};
 use crate::shell::BOOT;
 use entry::session::{Millis, SessionId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an engine is, by its ping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,11 @@ pub(crate) struct Exec {
     pub(crate) never_ran: bool,
     /// A little after its end the engine still says that it runs.
     pub(crate) runs_until: Millis,
-    user: Value,
+    pub(crate) user: Value,
+    /// Of a guard: the sessions that it has been told of.
+    pub(crate) wards: Option<BTreeSet<u64>>,
+    /// Of a guard: its input has ended without a farewell.
+    pub(crate) is_forsaken: bool,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,8 @@ pub(crate) enum Then {
     NextRequest,
     /// The stream of this exec.
     Exec(String),
+    /// What this guard is told.
+    Guard(String),
     /// The output of this container, chunked.
     Log(usize),
 }
@@ -289,6 +295,7 @@ impl Engine {
         let words: Vec<&str> =
             body["Cmd"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let reaps = words.get(3) == Some(&"entry-reap");
+        let guards = words.get(3) == Some(&"entry-guard");
         let index = self.container(reference);
         let fate = &mut fates[asker];
         if reaps {
@@ -321,6 +328,8 @@ impl Engine {
             // As the session's user, and where that is not enough as root.
             assert_eq!(own.container, index, "the reaper is at the wrong place");
             assert!(own.user == body["User"] || body["User"] == "0", "the reaper is somebody else");
+        } else if guards {
+            assert_eq!(body["Env"][0], format!("ENTRY_GUARD={BOOT:016x}"));
         } else {
             let mark = body["Env"][0].as_str().unwrap().strip_prefix("ENTRY_SESSION=").unwrap();
             assert_eq!(visit_of(mark), asker);
@@ -337,6 +346,8 @@ impl Engine {
             never_ran: false,
             runs_until: 0,
             user: body["User"].clone(),
+            wards: guards.then(BTreeSet::new),
+            is_forsaken: false,
         };
         assert!(self.execs.insert(id.clone(), exec).is_none());
         reply(201, "Content-Type: application/json\r\n", &json!({ "Id": id }).to_string())
@@ -364,7 +375,11 @@ impl Engine {
             exec.alive = true;
             let head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
                         Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-            return Answer { bytes: head.as_bytes().to_vec(), then: Then::Exec(id.to_owned()) };
+            let then = match exec.wards {
+                Some(_) => Then::Guard(id.to_owned()),
+                None => Then::Exec(id.to_owned()),
+            };
+            return Answer { bytes: head.as_bytes().to_vec(), then };
         }
         assert_eq!(body["Detach"], true);
         exec.exit_code = Some(0);

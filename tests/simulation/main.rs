@@ -7,8 +7,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `world` | who comes, what goes wrong and when; time |
+//! | `plans` | what is in store for each |
 //! | `outside` | what is around the gateway: engines, the access service, who is awake |
-//! | `shell` | the gateway's driver, and the invariants |
+//! | `shell` | the gateway's driver, with its guards and the invariants |
 //! | `client`, `frames` | one client; its WebSocket and its messages |
 //! | `engine`, `server` | what is true in the engines; one connection at one |
 //! | `network` | lines that take a byte, stall, reset |
@@ -28,6 +29,7 @@ mod fate;
 mod frames;
 mod network;
 mod outside;
+mod plans;
 mod server;
 mod shell;
 mod trace;
@@ -50,6 +52,15 @@ struct Report {
     hash: u64,
     notes: u64,
     outcomes: BTreeMap<&'static str, u64>,
+    guards: Guards,
+}
+
+/// How many guards stood, how many of them lost their gateway, and how many of those ended what was left.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Guards {
+    stood: u64,
+    forsaken: u64,
+    acted: u64,
 }
 
 /// Runs one world; whatever fails in it says how to see it again.
@@ -69,7 +80,13 @@ fn run(seed: u64) -> Result<Report, String> {
     for outcome in world.outside.fates.iter().filter_map(|fate| fate.outcome.as_ref()) {
         *outcomes.entry(outcome.label()).or_default() += 1;
     }
-    Ok(Report { hash: trace.hash, notes: trace.notes, outcomes })
+    let mut guards = Guards::default();
+    for server in &world.outside.servers {
+        guards.stood += u64::from(server.stands);
+        guards.forsaken += u64::from(server.forsaken_at.is_some());
+        guards.acted += u64::from(server.has_acted);
+    }
+    Ok(Report { hash: trace.hash, notes: trace.notes, outcomes, guards })
 }
 
 fn said(panic: &(dyn Any + Send)) -> &str {
@@ -90,7 +107,8 @@ fn every_world_keeps_its_promises() {
     }
     let seeds = number("ENTRY_SEEDS").unwrap_or(SEEDS);
     let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (failure, outcomes) = (Mutex::new(None), Mutex::new(BTreeMap::<&str, u64>::new()));
+    let failure = Mutex::new(None);
+    let all = Mutex::new((BTreeMap::<&str, u64>::new(), Guards::default()));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -101,10 +119,13 @@ fn every_world_keeps_its_promises() {
                     }
                     match run(seed) {
                         Ok(report) => {
-                            let mut all = outcomes.lock().unwrap();
+                            let (outcomes, guards) = &mut *all.lock().unwrap();
                             for (label, count) in report.outcomes {
-                                *all.entry(label).or_default() += count;
+                                *outcomes.entry(label).or_default() += count;
                             }
+                            guards.stood += report.guards.stood;
+                            guards.forsaken += report.guards.forsaken;
+                            guards.acted += report.guards.acted;
                         }
                         Err(text) => {
                             failed.store(true, Ordering::Relaxed);
@@ -119,12 +140,14 @@ fn every_world_keeps_its_promises() {
         panic!("{text}");
     }
     // A simulation that does not reach an outcome says nothing of it.
-    let outcomes = outcomes.into_inner().unwrap();
-    panic_free_print(&format!("{seeds} worlds: {outcomes:?}"));
+    let (outcomes, guards) = all.into_inner().unwrap();
+    panic_free_print(&format!("{seeds} worlds: {outcomes:?}, {guards:?}"));
     if seeds >= SEEDS {
         for label in REACHED {
             assert!(outcomes.contains_key(label), "no world ends a session as {label}: {outcomes:?}");
         }
+        let rare = guards.stood.min(guards.forsaken).min(guards.acted);
+        assert!(rare > 0, "no world shows all that guards do: {guards:?}");
     }
 }
 

@@ -246,6 +246,12 @@ impl Network {
         line.broken || (line.from_gateway_ended && line.from_gateway.is_empty())
     }
 
+    /// Nothing is under way on it.
+    pub(crate) fn is_quiet(&self, id: LineId) -> bool {
+        let line = &self.lines[id];
+        line.to_gateway.is_empty() && line.from_gateway.is_empty() && !self.is_dead(id)
+    }
+
     /// The gateway has closed it, or it broke.
     pub(crate) fn is_dead(&self, id: LineId) -> bool {
         self.lines[id].broken || self.lines[id].closed

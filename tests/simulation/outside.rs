@@ -3,9 +3,10 @@
 
 use crate::chance::Chance;
 use crate::client::Client;
-use crate::engine::{Engine, Request, take_request};
+use crate::engine::{Engine, Exec, Request, Then, take_request};
 use crate::fate::{Events, Fate};
 use crate::network::{Actor, LineId, Network};
+use crate::plans;
 use crate::server::{Manners, Server};
 use crate::shell::Asked;
 use crate::trace::Trace;
@@ -16,6 +17,7 @@ use entry::service::Peer;
 use entry::session::{Call, CallError, Millis};
 use entry::wire::http::{Expect, Reply, ReplyReader};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Begins every token; it may be seen by nobody but the access service.
 pub(crate) const TOKEN: &str = "s3cret";
@@ -87,6 +89,13 @@ pub(crate) struct Outside {
     pub(crate) refusals: Vec<(LineId, Millis)>,
     pub(crate) descriptors_max: usize,
     pub(crate) grudging_percent: u64,
+    pub(crate) guard_plans: GuardPlans,
+}
+
+/// What guards will meet, and how bad that is.
+pub(crate) struct GuardPlans {
+    pub(crate) chance: Chance,
+    pub(crate) engine_percent: u64,
 }
 
 impl Outside {
@@ -160,7 +169,7 @@ impl Outside {
                 let before = ended(engine);
                 let again =
                     server.wake(engine, manners, &mut self.network, &mut self.fates, &mut self.chance, now);
-                if ended(engine) && !before {
+                if (server.has_acted && server.is_over) || (ended(engine) && !before) {
                     let others = (0..self.servers.len()).filter(|other| {
                         let other = &self.servers[*other];
                         !other.is_over && other.streams_of(&self.engines[other.engine]) == container
@@ -179,9 +188,48 @@ impl Outside {
     pub(crate) fn outage(&mut self, engine: usize, until: Millis) {
         self.events.outage = true;
         self.engines[engine].down_until = until;
-        for server in self.servers.iter_mut().filter(|server| server.engine == engine) {
-            server.die(&mut self.network);
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            if server.engine == engine && !server.is_over {
+                server.die(&mut self.network);
+                self.wakes.push((Actor::Server(index), 0));
+            }
         }
+    }
+
+    /// One more who comes to an engine, and is nobody's session; gives its number.
+    pub(crate) fn send_guard(&mut self) -> usize {
+        let GuardPlans { chance, engine_percent } = &mut self.guard_plans;
+        self.fates.push(Fate::default());
+        self.reached.push(plans::reached(chance, *engine_percent));
+        self.manners.push(plans::guard_manners(chance, *engine_percent));
+        self.fates.len() - 1
+    }
+
+    /// Whom a guard knows that stands; nothing where it does not yet, or not any more.
+    pub(crate) fn known_to(&self, guard: usize) -> Option<&BTreeSet<u64>> {
+        let standing = self.servers.iter().find(|server| server.visit == guard && server.has_been_heard())?;
+        let Then::Guard(id) = &standing.then else { return None };
+        let exec = self.engines[standing.engine].execs.get(id).filter(|exec| exec.alive)?;
+        exec.wards.as_ref()
+    }
+
+    /// Nothing of it is left, as far as the gateway knows: a guard may forget it.
+    pub(crate) fn may_be_forgotten(&self, visit: usize) {
+        for exec in self.engines.iter().flat_map(|engine| engine.execs.values()) {
+            assert!(
+                exec.visit != visit || !self.is_left(exec),
+                "visit {visit} may be forgotten, and has left a process: {}",
+                self.fates[visit].summary(),
+            );
+        }
+    }
+
+    /// A process is there without an excuse: nobody was told, and nobody lied about it.
+    fn is_left(&self, exec: &Exec) -> bool {
+        let fate = &self.fates[exec.visit];
+        let told = fate.warnings > 0 && (fate.reap_trouble || self.events.outage || self.events.jumped);
+        let excused = told || fate.lied_to || fate.outcome == Some(Outcome::Bug);
+        exec.alive && exec.wards.is_none() && !excused
     }
 
     /// A short call will be answered late.
@@ -300,9 +348,7 @@ impl Outside {
         assert_eq!(self.network.open, 0, "lines are left");
         for exec in self.engines.iter().flat_map(|engine| engine.execs.values()) {
             let fate = &self.fates[exec.visit];
-            let told = fate.warnings > 0 && (fate.reap_trouble || self.events.outage || self.events.jumped);
-            let excused = told || fate.lied_to || fate.outcome == Some(Outcome::Bug);
-            assert!(!exec.alive || excused, "visit {} left a process: {}", exec.visit, fate.summary());
+            assert!(!self.is_left(exec), "visit {} left a process: {}", exec.visit, fate.summary());
         }
     }
 }

@@ -1,126 +1,38 @@
 //! The gateway of a world: the sessions, slab, wheel, backlogs and crowd of Entry, driven in the order of
 //! `gateway::Gateway::turn` (DESIGN, "A turn of the loop"), over lines in memory and a clock that is told.
 
+mod guards;
+mod held;
+mod invariants;
+
+pub(crate) use held::{Asked, Input};
+
 use crate::network::{Actor, Filled, Leg, LineId, Readiness};
 use crate::outside::{Dial, Outside, TOKEN};
 use entry::access::{Rules, UnixSeconds, jwt};
 use entry::config::{self, Settings};
-use entry::crowd::{Crowd, Place, SHARE_BYTES_MIN};
+use entry::crowd::Crowd;
 use entry::engine::{EngineId, Engines};
 use entry::gateway::buffers::Pool;
+use entry::gateway::guards::Guards;
 use entry::gateway::slab::{Key, Slab};
 use entry::gateway::timer::Wheel;
 use entry::locate::census::Census;
 use entry::service::Peer;
-use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Reap, Session, SessionId};
+use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
 use entry::wire::http::Reply;
-use std::collections::{BTreeMap, VecDeque};
+use held::{Entry, says_ping};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// The gateway's boot id, in every session's name.
 pub(crate) const BOOT: u64 = 0xb007;
 
-/// A session and its legs.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) visit: usize,
-    pub(crate) session: Session,
-    pub(crate) client: Option<Leg>,
-    pub(crate) engine: Option<Leg>,
-    pub(crate) armed: Millis,
-    pub(crate) place: Place,
-    pub(crate) held_bytes: usize,
-    queued: bool,
-    /// When its client was pinged, or could not be since it does not read; once it is upgraded and until its end.
-    pinged_at: Option<Millis>,
-}
-
-impl Entry {
-    pub(crate) fn client_backlog(&self) -> usize {
-        self.client.as_ref().map_or(0, Leg::backlog_bytes)
-    }
-
-    pub(crate) fn engine_backlog(&self) -> usize {
-        self.engine.as_ref().map_or(0, Leg::backlog_bytes)
-    }
-
-    fn holds(&self) -> usize {
-        let legs = [&self.client, &self.engine].into_iter().flatten().map(Leg::held_bytes).sum::<usize>();
-        legs + self.session.held_bytes()
-    }
-
-    fn count_held(&mut self, crowd: &Crowd) {
-        let now = self.holds();
-        crowd.hold(self.held_bytes, now);
-        self.held_bytes = now;
-    }
-
-    fn reads_client(&self) -> bool {
-        self.client.as_ref().is_some_and(|leg| leg.readable)
-            && self.session.wants_client(self.engine_backlog())
-    }
-
-    fn reads_engine(&self) -> bool {
-        self.engine.as_ref().is_some_and(|leg| leg.readable && !leg.connecting)
-            && self.session.wants_engine(self.client_backlog())
-    }
-
-    fn has_work(&self) -> bool {
-        let flushes = |leg: &Option<Leg>| leg.as_ref().is_some_and(Leg::can_flush);
-        self.reads_client() || self.reads_engine() || flushes(&self.client) || flushes(&self.engine)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) enum Input {
-    ClientBytes(usize),
-    ClientClosed,
-    EngineConnected,
-    EngineFailed(String),
-    EngineBytes(usize),
-    EngineClosed,
-    Reply(Call, Result<Reply, CallError>),
-    Timer,
-    RulesChanged,
-    Drain,
-    ShutDown,
-    /// The driver would have caught a panic.
-    Bug,
-}
-
-impl Input {
-    fn name(&self) -> (&'static str, u64) {
-        match self {
-            Input::ClientBytes(count) => ("client bytes", *count as u64),
-            Input::ClientClosed => ("client closed", 0),
-            Input::EngineConnected => ("engine connected", 0),
-            Input::EngineFailed(_) => ("engine failed", 0),
-            Input::EngineBytes(count) => ("engine bytes", *count as u64),
-            Input::EngineClosed => ("engine closed", 0),
-            Input::Reply(_, reply) => ("reply", reply.as_ref().map_or(0, |reply| reply.status().into())),
-            Input::Timer => ("timer", 0),
-            Input::RulesChanged => ("rules changed", 0),
-            Input::Drain => ("drain", 0),
-            Input::ShutDown => ("shut down", 0),
-            Input::Bug => ("bug", 0),
-        }
-    }
-}
-
 enum Task {
     Effect(Key, Effect),
     ClientBroken(Key),
-}
-
-/// A short call that a session asked for.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) key: Key,
-    pub(crate) visit: usize,
-    pub(crate) peer: Peer,
-    pub(crate) call: Call,
-    pub(crate) request: Vec<u8>,
 }
 
 pub(crate) struct Shell {
@@ -147,6 +59,9 @@ pub(crate) struct Shell {
     /// Sessions that wait for a leg to an engine that had no room for one more connection.
     connecting: BTreeMap<usize, (Millis, VecDeque<(Key, EngineId)>)>,
     lines: BTreeMap<LineId, Key>,
+    guards: Guards,
+    /// Who is open where, and has a guard there.
+    wards: HashMap<Post, BTreeSet<usize>>,
     pub(crate) finished: Vec<(Key, Call, Result<Reply, CallError>)>,
     /// Whom the world is to ask.
     pub(crate) asked: Vec<Asked>,
@@ -167,6 +82,7 @@ impl Shell {
         settings: Settings,
         rules: Rules,
         crowd: Crowd,
+        guards_max: usize,
     ) -> Shell {
         Shell {
             now,
@@ -191,6 +107,8 @@ impl Shell {
             fired: Vec::new(),
             connecting: BTreeMap::new(),
             lines: BTreeMap::new(),
+            guards: Guards::new(guards_max, Arc::default()),
+            wards: HashMap::new(),
             finished: Vec::new(),
             asked: Vec::new(),
             arrivals: VecDeque::new(),
@@ -382,6 +300,8 @@ impl Shell {
             Input::EngineClosed => session.engine_closed(&mut cx),
             Input::Reply(call, reply) => session.reply(&mut cx, call, reply),
             Input::Timer => session.timer(&mut cx),
+            Input::Guards(visit) => session.guards(&mut cx, visit as u64),
+            Input::GuardsNoMore(visit) => session.guards_no_more(&mut cx, visit as u64),
             Input::RulesChanged => session.rules_changed(&mut cx),
             Input::Drain => session.drain(&mut cx, 10),
             Input::ShutDown => session.shut_down(&mut cx),
@@ -508,8 +428,15 @@ impl Shell {
                 }
                 entry.count_held(&self.crowd);
             }
-            // A guard is an exec more, and nobody's session: `tests/session/guarding.rs` has them.
-            Effect::Guard(..) | Effect::Unguard(_) | Effect::Relieved(_) => panic!("a guard"),
+            Effect::Guard(post, after) => {
+                let visit = entry.visit;
+                self.guard(outside, visit, post, after);
+            }
+            Effect::Unguard(post) => {
+                let visit = entry.visit;
+                self.unguard(outside, visit, &post);
+            }
+            Effect::Relieved(post) => self.relieve(key, &post),
             Effect::Seek(_) | Effect::Sit { .. } | Effect::Rise => panic!("a watcher"),
             Effect::Tell(event) => {
                 let fate = &mut outside.fates[entry.visit];
@@ -521,12 +448,12 @@ impl Shell {
                     }
                     Event::Reap(Reap::GivenUp(_)) => fate.warnings += 1,
                     Event::Reap(Reap::Tried | Reap::Failed(_) | Reap::Done { .. }) => {}
-                    Event::Unguarded { .. } => panic!("a guard"),
                     Event::Ended { .. }
                     | Event::Asked(_)
                     | Event::Resized(_)
                     | Event::TurnedAway { .. }
-                    | Event::BadProxyHeader(_) => {}
+                    | Event::BadProxyHeader(_)
+                    | Event::Unguarded { .. } => {}
                     Event::Watches { .. } => panic!("a watcher"),
                 }
             }
@@ -595,18 +522,10 @@ impl Shell {
             // Few addresses, so that limits for each are reached.
             let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, (visit % 5) as u8));
             let session = Session::new(id, self.now, address);
-            let armed = session.deadline();
-            let key = self.entries.insert(Entry {
-                visit,
-                session,
-                client: Some(Leg::new(line, false)),
-                engine: None,
-                armed,
-                place: Place::default(),
-                held_bytes: 0,
-                queued: false,
-                pinged_at: None,
-            });
+            let mut entry = Entry::new(visit, session);
+            entry.client = Some(Leg::new(line, false));
+            let armed = entry.armed;
+            let key = self.entries.insert(entry);
             self.lines.insert(line, key);
             self.wheel.arm(key.index, armed);
             outside.wake(Actor::Client(visit), self.now);
@@ -626,94 +545,4 @@ impl Shell {
         }
         self.settle(outside);
     }
-
-    // ---- Invariants.
-
-    /// What holds for one session after each of its steps.
-    fn check(&mut self, key: Key) {
-        let now = self.now;
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let visit = entry.visit;
-        let deadline = entry.session.deadline();
-        assert!(entry.armed <= deadline, "visit {visit}: its timer is armed for later than it wants");
-        assert!(
-            entry.client_backlog() <= CLIENT_BACKLOG_BYTES_MAX,
-            "{} wait for visit {visit}",
-            entry.client_backlog()
-        );
-        assert!(
-            entry.engine_backlog() <= ENGINE_BACKLOG_BYTES_MAX,
-            "{} wait of visit {visit}",
-            entry.engine_backlog()
-        );
-        let held = entry.session.held_bytes();
-        assert!(held <= HELD_BYTES_MAX, "visit {visit} holds {held} bytes");
-        if let Some(pinged_at) = entry.pinged_at.filter(|_| now > self.late_until) {
-            let since = now - pinged_at;
-            assert!(since <= PING_LATE_MILLISECONDS, "visit {visit} was not pinged for {since} ms");
-        }
-    }
-
-    /// What holds for all after each turn.
-    pub(crate) fn check_all(&mut self) {
-        let keys: Vec<Key> = self.entries.keys().collect();
-        let mut held = 0;
-        for key in keys {
-            self.check(key);
-            let waits = self.fired.contains(&key.index);
-            let Some(entry) = self.entries.get_mut(key) else { continue };
-            let visit = entry.visit;
-            assert_eq!(entry.held_bytes, entry.holds(), "visit {visit}: what it holds is counted wrongly");
-            held += entry.held_bytes;
-            let deadline = entry.session.deadline();
-            // The wheel is late by a tick at most.
-            assert!(
-                waits || deadline.saturating_add(TICK_MILLISECONDS) > self.now,
-                "visit {visit}: what was due at {deadline} is not done at {}: {:?}",
-                self.now,
-                entry.session,
-            );
-            assert!(
-                entry.queued || !entry.has_work(),
-                "visit {visit} has something to do and nobody knows: {:?}",
-                entry.session,
-            );
-        }
-        assert_eq!(self.crowd.held_bytes(), held);
-        // What is taken on is bounded by a share of what is free; what it becomes, framed and in a buffer that grew by
-        // doubling, may be a few times of it.
-        let limit = self.crowd.limits().buffer_bytes;
-        let most =
-            (limit.saturating_add(limit / 4)).saturating_add(self.entries.keys().count() * FRAMED_BYTES_MAX);
-        assert!(held <= most, "{held} bytes are held, and {limit} may be");
-    }
-
-    /// What holds when everybody has gone.
-    pub(crate) fn check_empty(&self) {
-        assert_eq!(self.entries.keys().count(), 0, "sessions are left");
-        assert_eq!(self.crowd.sessions(), 0, "places are left");
-        assert_eq!(self.crowd.held_bytes(), 0, "bytes are left");
-        assert_eq!(self.wheel.next(), None, "a timer is left");
-        assert!(self.lines.is_empty(), "legs are left");
-    }
-}
-
-/// What the bytes that every session may hold in any case become at most: JSON in small frames.
-const FRAMED_BYTES_MAX: usize = 8 * SHARE_BYTES_MIN;
-/// The wheel's tick.
-const TICK_MILLISECONDS: Millis = 16;
-/// The interval, the wheel's tick, and many whose timers are due at once.
-const PING_LATE_MILLISECONDS: Millis = config::PING_INTERVAL_MILLISECONDS + 500;
-/// What one read gives, as JSON in small frames, and what a viewer is allowed.
-const CLIENT_BACKLOG_BYTES_MAX: usize = config::VIEWER_BACKLOG_BYTES_MAX + 8 * config::READ_BYTES;
-/// A message in pieces, what came with it, and what was typed ahead.
-const ENGINE_BACKLOG_BYTES_MAX: usize =
-    config::MESSAGE_BYTES_MAX as usize + config::READ_BYTES + config::TYPED_AHEAD_BYTES_MAX;
-/// A message in pieces and what was typed ahead, in buffers that grew by doubling.
-const HELD_BYTES_MAX: usize = 2 * (config::MESSAGE_BYTES_MAX as usize + 2 * config::TYPED_AHEAD_BYTES_MAX);
-
-/// Whether LAIN's keep-alive is among these bytes: as it is, or as base64. Nobody else says so here.
-fn says_ping(lane: &Lane) -> bool {
-    let has = |needle: &[u8]| lane.bytes.windows(needle.len()).any(|bytes| bytes == needle);
-    has(b"ping") || has(b"cGluZw==")
 }

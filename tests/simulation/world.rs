@@ -1,24 +1,21 @@
 //! One world from one seed: who comes, what goes wrong, and when; and time itself.
 
 use crate::chance::Chance;
-use crate::client::{Act as ClientAct, Client, Fault, Greets, Parts, Plan};
+use crate::client::Client;
 use crate::engine::{Container, Engine, KINDS};
 use crate::fate::{Events, Fate};
-use crate::frames::{ALL_SPEAK, Speaks};
 use crate::network::{Actor, LineId, Network};
-use crate::outside::{Access, Mood, Outside, Reached};
-use crate::server::{Act, Manners, Wrong};
+use crate::outside::{Access, GuardPlans, Mood, Outside};
+use crate::plans::{self, Climate, client_plan, limits, manners, reached};
 use crate::shell::{Asked, Shell};
 use crate::trace::Trace;
 use entry::access::{Asked as AskedService, Rule, Rules, Webhook};
-use entry::config::{self, ContainerRule, Peers, Settings};
-use entry::crowd::{Crowd, Limits};
-use entry::engine::{Address, NamedEngine};
-use entry::outcome::{Action, StartFault};
-use entry::service::{Service, ServiceId};
+use entry::config;
+use entry::crowd::Crowd;
+use entry::service::ServiceId;
 use entry::session::{Call, Millis};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 
 /// When it begins, by the gateway's clock and by the wall's.
 pub(crate) const BEGIN: Millis = 1_000_000;
@@ -41,15 +38,6 @@ enum Happening {
     Bug(usize),
     Drain,
     Stop,
-}
-
-/// How bad a world is.
-#[derive(Debug, Clone, Copy)]
-struct Climate {
-    client_percent: u64,
-    engine_percent: u64,
-    call_percent: u64,
-    access_percent: u64,
 }
 
 pub(crate) struct World {
@@ -82,11 +70,15 @@ impl World {
         };
         let engines = if chance.percent(15) { 2 } else { 1 };
         let asks = chance.percent(50);
-        let mut settings = settings(&mut chance, engines, asks);
+        let mut settings = plans::settings(&mut chance, engines, asks);
         // A stream of its own: what else happens in a world stays as it is without them.
         let mut limits_of_time = Chance::new(!seed);
         settings.idle_seconds_max = limits_of_time.percent(12).then(|| limits_of_time.pick(&[20, 45]));
         settings.lasts_seconds_max = limits_of_time.percent(8).then(|| limits_of_time.pick(&[30, 75]));
+        // And another one: with guards or without, and with room for how many.
+        let mut guarded = Chance::new(seed.rotate_left(32) ^ 1);
+        settings.guard = guarded.percent(60);
+        let guards_max = if guarded.percent(15) { guarded.below(3) } else { usize::MAX };
         let rules = match settings.peers.services.first() {
             None => Rules::new(vec![Rule::Anonymous]),
             Some(service) => Rules::new(vec![Rule::Webhook(Webhook::new(AskedService {
@@ -117,6 +109,7 @@ impl World {
             refusals: Vec::new(),
             descriptors_max: if chance.percent(8) { 2 + chance.below(2 * visits) } else { usize::MAX },
             grudging_percent: chance.pick(&[0, 0, 20, 80]),
+            guard_plans: GuardPlans { chance: guarded, engine_percent: climate.engine_percent },
         };
         for _ in 0..engines {
             let kind = chance.pick(&KINDS);
@@ -126,7 +119,7 @@ impl World {
             outside.engines[container % engines].containers.insert(container, Container::default());
         }
         let mut world = World {
-            shell: Shell::new(BEGIN, WALL, settings, rules, crowd),
+            shell: Shell::new(BEGIN, WALL, settings, rules, crowd, guards_max),
             outside,
             chance,
             climate,
@@ -151,17 +144,7 @@ impl World {
             let plan = client_plan(&mut self.chance, self.climate, containers);
             let manners = manners(&mut self.chance, self.climate, plan.tty);
             let chance = &mut self.chance;
-            let reached = match self.climate.engine_percent {
-                percent if chance.percent(percent / 4) => match chance.below(5) {
-                    0 => Reached::Refused,
-                    1 => Reached::RefusedLate(chance.between(1, 3_000)),
-                    2 => Reached::Never,
-                    3 => Reached::Late(chance.between(1, 40_000)),
-                    _ => Reached::Crowded(1 + chance.below(40) as u32),
-                },
-                _ if chance.percent(30) => Reached::Late(chance.between(1, 50)),
-                _ => Reached::AtOnce,
-            };
+            let reached = reached(chance, self.climate.engine_percent);
             let access = match self.climate.access_percent {
                 percent if chance.percent(percent) => match chance.below(4) {
                     0 => Access::Denies,
@@ -258,7 +241,7 @@ impl World {
             self.look_after();
             turns += 1;
             if self.client_wakes.len() < 8 || turns.is_multiple_of(64) {
-                self.shell.check_all();
+                self.shell.check_all(&self.outside);
             }
             let last = self.stop_at + LAST_MILLISECONDS_MAX;
             assert!(
@@ -371,183 +354,5 @@ impl World {
                 self.wake(actor, at.max(now));
             }
         }
-    }
-}
-
-fn settings(chance: &mut Chance, engines: usize, asks: bool) -> Settings {
-    let engines = (0..engines).map(|index| NamedEngine {
-        name: format!("engine-{index}"),
-        address: Address::parse(&format!("unix:///engine-{index}.sock")).unwrap(),
-    });
-    let mut peers = Peers { engines: engines.collect(), ..Peers::default() };
-    if asks {
-        let limit = config::SERVICE_MILLISECONDS_MAX;
-        peers.services.push(Service::parse("the webhook", "http://hook.example/may", limit).unwrap());
-    }
-    let pattern = chance.pick(&["*", "box*"]);
-    Settings {
-        peers,
-        allow_container: ContainerRule::new(vec![pattern.to_owned()]),
-        recheck_milliseconds: (asks && chance.percent(50)).then_some(15_000),
-        paused_milliseconds_max: chance.pick(&[20_000, 60_000]),
-        guard: false,
-        ..Settings::default()
-    }
-}
-
-fn limits(chance: &mut Chance, visits: usize) -> Limits {
-    let mut limits = Limits::default();
-    if chance.percent(15) {
-        limits.sessions = 1 + chance.below(visits);
-        if chance.percent(50) {
-            limits.buffer_bytes = Limits::buffer_bytes_min(limits.sessions) + chance.size(4 * 1024 * 1024);
-        }
-    }
-    if chance.percent(8) {
-        limits.per_address = Some(1 + chance.below(3) as u32);
-    }
-    if chance.percent(8) {
-        limits.per_user = Some(1 + chance.below(3) as u32);
-    }
-    limits
-}
-
-fn client_plan(chance: &mut Chance, climate: Climate, containers: usize) -> Plan {
-    let bad = climate.client_percent;
-    let speaks = chance.pick(&ALL_SPEAK);
-    let action = if chance.percent(12) { Action::Attach } else { Action::Enter };
-    let mut acts = VecDeque::new();
-    let much = chance.percent(3);
-    for _ in 0..chance.below(if much { 25 } else { 10 }) {
-        let act = match chance.below(20) {
-            0..8 => ClientAct::Type(1 + chance.below(20)),
-            8 => ClientAct::Type(chance.size(if much { 600_000 } else { 20_000 })),
-            9 => ClientAct::TypeInPieces(1 + chance.size(3_000), 1 + chance.below(9)),
-            10 | 11 => ClientAct::Resize,
-            12 => ClientAct::Ping,
-            13 => ClientAct::Unknown,
-            14 if chance.percent(bad) => ClientAct::Rest(chance.between(1, 30_000)),
-            _ => ClientAct::Wait(chance.size(15_000) as Millis),
-        };
-        acts.push_back(act);
-        acts.push_back(ClientAct::Wait(chance.size(1_000) as Millis));
-    }
-    if chance.percent(30) {
-        acts.push_back(ClientAct::EndInput);
-    }
-    acts.push_back(ClientAct::Wait(chance.size(60_000) as Millis));
-    if chance.percent(30) {
-        acts.push_back(ClientAct::Goodbye);
-    }
-    if chance.percent(bad) {
-        let act = match chance.below(6) {
-            0 => ClientAct::Reset,
-            1 => ClientAct::Fault(chance.pick(&[
-                Fault::Unmasked,
-                Fault::Huge,
-                Fault::NoMessage,
-                Fault::Reserved,
-            ])),
-            2 => ClientAct::Goodbye,
-            _ => ClientAct::Leave,
-        };
-        let at = chance.below(acts.len() + 1);
-        acts.insert(at, act);
-    }
-    let typed: usize = (acts.iter())
-        .map(|act| match act {
-            ClientAct::Type(bytes) | ClientAct::TypeInPieces(bytes, _) => *bytes,
-            _ => 0,
-        })
-        .sum();
-    let greets = match chance.percent(bad / 4) {
-        false => Greets::Well,
-        true => chance.pick(&[Greets::Badly, Greets::Oddly, Greets::Never, Greets::NoUpgrade]),
-    };
-    let greets = if speaks == Speaks::Lain && greets == Greets::Oddly { Greets::Badly } else { greets };
-    let bad_container = chance.percent(bad / 10);
-    Plan {
-        speaks,
-        action,
-        container: if bad_container { containers + 7 } else { chance.below(containers) },
-        by_name: chance.percent(30),
-        greets,
-        tty: speaks != Speaks::V1 || chance.percent(50),
-        user: if speaks == Speaks::V1 && chance.percent(50) { "worker".to_owned() } else { String::new() },
-        burst: match chance.percent(bad / 2) {
-            true => (1 + chance.below(40)).max(typed / 50),
-            false => 200_000,
-        },
-        burst_wait: chance.pick(&[0, 1, 30]),
-        gulp: match chance.percent(bad / 2) {
-            true => 40 + chance.size(2_000),
-            false => usize::MAX,
-        },
-        acts,
-        parts: match chance.percent(bad) {
-            false => Parts::Politely,
-            true => chance.pick(&[Parts::Politely, Parts::Silently, Parts::Rudely, Parts::Talking]),
-        },
-        hasty: chance.percent(20),
-    }
-}
-
-fn manners(chance: &mut Chance, climate: Climate, tty: bool) -> Manners {
-    let bad = climate.engine_percent;
-    let mut acts = VecDeque::new();
-    let much = chance.percent(3);
-    if chance.percent(5) {
-        acts.push_back(Act::Mimic);
-    }
-    for _ in 0..chance.below(if much { 20 } else { 8 }) {
-        let act = match chance.below(4) {
-            0 => Act::Wait(chance.size(20_000) as Millis),
-            _ => Act::Write(chance.below(2), chance.size(if much { 300_000 } else { 5_000 })),
-        };
-        acts.push_back(act);
-    }
-    acts.push_back(match chance.below(3) {
-        0 => Act::Stay,
-        _ => Act::Exit(chance.pick(&[0, 0, 0, 1, 7, 126, 127, 130, 137, 143, 255])),
-    });
-    if chance.percent(bad) {
-        let act = match chance.below(7) {
-            0 => Act::Break(true),
-            1 => Act::Break(false),
-            2 if !tty => Act::BadFrame,
-            3 => Act::PauseContainer(chance.pick(&[1_000, 30_000, 200_000])),
-            _ => Act::StopContainer(chance.percent(30), chance.percent(30)),
-        };
-        let at = chance.below(acts.len());
-        acts.insert(at, act);
-    }
-    if chance.percent(bad / 8) {
-        let faults = [StartFault::CommandNotFound, StartFault::NotExecutable, StartFault::WorkingDirectory];
-        acts.push_front(Act::NeverRan(chance.pick(&faults)));
-    }
-    let wrong = chance.percent(bad / 2).then(|| {
-        let wrong = match chance.below(9) {
-            0 => Wrong::Status(chance.pick(&[400, 404, 409, 500, 503])),
-            1 => Wrong::CloseBefore,
-            2 => Wrong::CloseInside(chance.below(400)),
-            3 => Wrong::Reset,
-            4 => Wrong::Garbage,
-            5 => Wrong::Short,
-            6 => Wrong::Silence,
-            _ => Wrong::Version,
-        };
-        (chance.below(5) as u32, wrong)
-    });
-    // Byte by byte only what is little: a world is to be over soon.
-    let written: usize = acts.iter().map(|act| if let Act::Write(_, bytes) = act { *bytes } else { 0 }).sum();
-    Manners {
-        wrong,
-        patience: if chance.percent(bad / 3) { chance.between(0, 12_000) } else { chance.between(0, 60) },
-        piece: chance.pick(&[1, 7, 1_000, 100_000, 100_000, 100_000]).max(written / 100),
-        acts,
-        echoes: chance.percent(50),
-        reads: chance.percent(90),
-        ends_with_input: chance.percent(60).then(|| chance.pick(&[0, 0, 3])),
-        lag: if chance.percent(20) { chance.between(1, 400) } else { 0 },
     }
 }

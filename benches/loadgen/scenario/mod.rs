@@ -349,6 +349,16 @@ impl<'a> Field<'a> {
         self.await_over(&echoes)
     }
 
+    /// All connections are reset in the same moment.
+    pub(crate) fn vanish_at_once(&mut self) -> io::Result<()> {
+        self.phase("vanishing");
+        let echoes = std::mem::take(&mut self.echoes);
+        for echo in &echoes {
+            self.driver.leave(*echo, Leave::Vanish);
+        }
+        self.await_over(&echoes)
+    }
+
     /// Everybody has gone: what was kept?
     pub(crate) fn after(&mut self, seconds: f64) -> io::Result<()> {
         self.phase("everybody has gone");

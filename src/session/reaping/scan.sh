@@ -6,12 +6,15 @@
 #   T  their gateway, and N their numbers, between spaces: ENTRY_SESSION=T:NUMBER is in the environment they began with
 #   B  when the first of them can have begun, in clock ticks since the machine's start: so D is about nobody older
 # K = everybody who was ever meant, as pid/start: with its number and its start a process is the same.
-K=' ' R=' '
+# J = the same of those who certainly are not and never will be: to look into an environment costs more than all else.
+K=' ' J=' ' R=' '
 
 # A process and a text: 0 where it began with it, 1 where not, 2 where it may not be looked at. Sets e to the text and
-# what follows. (Shells drop the NULs in what they read.)
+# what follows, and o where it had an environment at all. (Shells drop the NULs in what they read.)
 marked() {
+  o=
   while IFS= read -r e || [ -n "$e" ]; do
+    o=1
     case $e in *"$2"*) e=$2${e#*"$2"}; return 0;; esac
   done <"/proc/$1/environ" || return 2
   return 1
@@ -21,7 +24,7 @@ meant() {
   marked "$1" "ENTRY_SESSION=$T:" || return
   e=${e#"ENTRY_SESSION=$T:"} e=${e%"${e#????????????????}"}
   case $N in *" $e "*) return 0;; esac
-  return 1
+  return 3
 }
 
 known() { case $K in *" $1 "*) ;; *) K="$K$1 ";; esac; }
@@ -37,9 +40,12 @@ scan_tree() {
     set -- ${st##*) }
     case $1 in Z|X) continue;; esac
     # Who shares a terminal session with one that is in need not be looked into.
-    case "$K${S#' 0 1'}" in *" $p/${20} "*|*" $4 "*) m=0;; *)
+    case "$K${S#' 0 1'}|$J" in *" $p/${20} "*"|"*|*" $4 "*"|"*) m=0;; *" $p/${20} "*) m=1;; *)
       meant "$p"; m=$?
-      [ $m = 2 ] && [ "${20}" -ge "$B" ] && X="$X $p";;
+      [ $m = 2 ] && [ "${20}" -ge "$B" ] && X="$X $p"
+      # Who is about to run another program may have none for a moment, and an exec that is being started has not its own
+      # yet: its parent is outside, as this one's is.
+      case $m/$o/$PPID/$2 in 3/*|1/1/0/[1-9]*) J="$J$p/${20} ";; esac;;
     esac
     if [ $m = 0 ]; then
       L="$L$p "; known "$p/${20}"
