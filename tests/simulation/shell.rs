@@ -18,7 +18,6 @@ use entry::gateway::guards::Guards;
 use entry::gateway::slab::{Key, Slab};
 use entry::gateway::timer::Wheel;
 use entry::locate::census::Census;
-use entry::service::Peer;
 use entry::session::{Call, CallError, Context, Effect, Event, Lane, Millis, Post, Reap, Session, SessionId};
 use entry::wire::http::Reply;
 use held::{Entry, says_ping};
