@@ -47,7 +47,7 @@ impl Gateway {
                     "opened in container {container}{of} after {} ms", stages.total()
                 );
                 self.open_to_watchers(key, container, called.as_deref(), *tty);
-                self.record_opening(key, Some((container, *engine)), None);
+                self.record_opening(key, Some((container.as_str(), *engine)), None);
             }
             Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
@@ -115,7 +115,7 @@ impl Gateway {
         let was = entry.session.whereabouts().unwrap_or_default();
         let is_recorded = audit.record(&Record {
             user: was.user.as_deref(),
-            container: place.map_or(&was.container, |(container, _)| container),
+            container: place.map_or(&was.container[..], |(container, _)| container),
             engine: place.map_or("", |(_, engine)| self.engines.name(engine)),
             address: was.address.map(|address| address.to_string()),
             watches: watched.map(|watched| watched.to_string()),
