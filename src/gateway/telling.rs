@@ -10,6 +10,7 @@ use crate::access::Right;
 use crate::audit::{Record, Scribe, Whose};
 use crate::config::Watching;
 use crate::crowd::Full;
+use crate::engine::EngineId;
 use crate::outcome::Outcome;
 use crate::recording::About;
 use crate::session::{Event as Told, Reap, Recorded, SessionId, Whereabouts};
@@ -46,7 +47,7 @@ impl Gateway {
                     "opened in container {container}{of} after {} ms", stages.total()
                 );
                 self.open_to_watchers(key, container, called.as_deref(), *tty);
-                self.record_opening(key, None);
+                self.record_opening(key, Some((container.as_str(), *engine)), None);
             }
             Told::Admitted { user, address, recorded } => {
                 Counters::count(&self.counters.access_allowed);
@@ -80,7 +81,7 @@ impl Gateway {
             Told::Watches { watched, user, address } => {
                 Counters::count(&self.counters.access_allowed);
                 log::info!(session:% = id, user, address:%; "{user} from {address} watches session {watched}");
-                self.record_opening(key, Some(*watched));
+                self.record_opening(key, None, Some(*watched));
             }
             Told::BadProxyHeader(why) => {
                 Counters::count(&self.counters.proxy_headers_bad);
@@ -108,14 +109,14 @@ impl Gateway {
     }
 
     /// Writes down that somebody is in; where that must be and cannot, he is not.
-    fn record_opening(&mut self, key: Key, watched: Option<SessionId>) {
+    fn record_opening(&mut self, key: Key, place: Option<(&str, EngineId)>, watched: Option<SessionId>) {
         let (Some(audit), Some(entry)) = (&self.audit, self.entries.get_mut(key)) else { return };
         let asked = entry.dossier.as_deref().map(Dossier::open);
         let was = entry.session.whereabouts().unwrap_or_default();
         let is_recorded = audit.record(&Record {
             user: was.user.as_deref(),
-            container: &was.container,
-            engine: was.engine.map_or("", |engine| self.engines.name(engine)),
+            container: place.map_or(&was.container[..], |(container, _)| container),
+            engine: place.map_or("", |(_, engine)| self.engines.name(engine)),
             address: was.address.map(|address| address.to_string()),
             watches: watched.map(|watched| watched.to_string()),
             ..record("opened", entry.session.id(), asked.as_ref())

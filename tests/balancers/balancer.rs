@@ -3,6 +3,7 @@
 use crate::common::await_or;
 use crate::common::program::Running;
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -60,6 +61,10 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = ["said", "log"].map(|name| fs::read(self.directory.join(name)).unwrap_or_default());
+            let _ = std::io::stderr().write_all(&said.concat());
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
