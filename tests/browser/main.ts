@@ -346,7 +346,14 @@ test("what may be entered is listed, found by typing and entered, by the keyboar
   container("booth", [], { project: "fair", service: "booth", "container-number": "1" });
   const person = await Person.arrive(open.url());
   const list = person.page.getByRole("region", { name: "What you may enter" });
-  await list.getByRole("link", { name: "fair/booth/1" }).waitFor();
+  const booth = list.getByRole("link", { name: "fair/booth/1" });
+  // A list may be some seconds old: a page that was opened just before has had one without it.
+  await eventually("the list to have it", async () => {
+    if ((await booth.count()) > 0) return true;
+    await person.page.reload();
+    await booth.waitFor({ timeout: 2_000 }).catch(() => undefined);
+    return (await booth.count()) > 0;
+  });
   await list.getByRole("link", { name: box }).waitFor();
   await person.shot("listed");
   await list.getByRole("searchbox").focus();
