@@ -196,8 +196,11 @@ impl Commands {
         match op {
             Op::Osc(text) => self.mark(text),
             Op::Control(b'\n') if !self.screen.is_other() => {
-                if let Some(typed) = self.waiting.pop_front() {
-                    self.echoed(&typed);
+                while let Some(typed) = self.waiting.pop_front() {
+                    // Who asks for a password may answer Enter with nothing: this is the answer to what came behind it.
+                    if self.echoed(&typed) || self.waiting.is_empty() {
+                        break;
+                    }
                 }
             }
             Op::Print(_) | Op::Control(_) | Op::Escape(_) | Op::Csi { .. } => {}
@@ -208,8 +211,9 @@ impl Commands {
         }
     }
 
-    /// The terminal has answered Enter: what stands there now was entered.
-    fn echoed(&mut self, typed: &Typed) {
+    /// The terminal has answered Enter: what stands there now was entered. Whether it answered this line, as far as that can be
+    /// said: a text that was typed, and does not stand there, was not echoed.
+    fn echoed(&mut self, typed: &Typed) -> bool {
         let (before, behind) = self.screen.line();
         let line = before + &behind;
         let prompt = typed.prompt.as_ref().map_or(&self.last_prompt, |prompt| &prompt.text).clone();
@@ -225,6 +229,7 @@ impl Commands {
                 }
                 text.to_owned()
             }
+            None if !typed.is_edited && !typed.text.trim().is_empty() => return false,
             None => self.read_off(typed, rest),
         };
         if rest.is_some() && !prompt.trim().is_empty() {
@@ -232,7 +237,7 @@ impl Commands {
         }
         let found = found.trim();
         if found.is_empty() {
-            return;
+            return true;
         }
         let entered = entered(found, true);
         match self.phase {
@@ -245,6 +250,7 @@ impl Commands {
             }
             Phase::Elsewhere => self.entered.push(entered),
         }
+        true
     }
 
     /// What the screen shows, where the keys do not say it.

@@ -341,7 +341,7 @@ fn a_bug_ends_the_session_that_it_meets_and_is_told_with_its_back_trace() {
         eventually("its end", || {
             logged(session)
                 .iter()
-                .any(|line| line.ends_with("ended, bug: Entry has a bug; its log says more."))
+                .any(|line| line.contains("ended, bug: Entry has a bug; its log says more."))
         });
     }
     neighbour.type_in(BYE);

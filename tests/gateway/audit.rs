@@ -321,7 +321,7 @@ fn where_records_are_not_required_sessions_go_on_and_what_is_lost_is_counted() {
     (0..20).for_each(|_| echo(serving.address));
     let metric = |name: &str| -> u64 {
         let mut raw = Raw::to(admin);
-        raw.send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        raw.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let text = String::from_utf8(raw.rest()).unwrap();
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     };
