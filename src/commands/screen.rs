@@ -166,7 +166,7 @@ impl Screen {
             return;
         }
         match op {
-            Op::Print(character) => self.print(*character),
+            Op::Print(character) => self.put(*character),
             Op::Control(byte) => self.control(*byte),
             Op::Escape(byte) => self.escape(*byte),
             Op::Csi { mark: 0, numbers, last } => self.sequence(numbers, *last),
@@ -191,7 +191,7 @@ impl Screen {
         }
     }
 
-    fn print(&mut self, character: char) {
+    fn put(&mut self, character: char) {
         let width = width(character);
         if width == 0 {
             return;
@@ -324,10 +324,7 @@ impl Screen {
                 let before = column.checked_sub(usize::from(!self.wraps_next));
                 let repeated = before.and_then(|before| self.rows[row].cells.get(before).copied());
                 for _ in 0..count.min(self.columns) {
-                    repeated
-                        .filter(|cell| *cell != SECOND_HALF)
-                        .into_iter()
-                        .for_each(|cell| self.print(cell));
+                    repeated.filter(|cell| *cell != SECOND_HALF).into_iter().for_each(|cell| self.put(cell));
                 }
                 return;
             }

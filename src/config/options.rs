@@ -428,8 +428,8 @@ const ROWS: &[Row] = &[
     row(
         "audit-commands",
         Nothing,
-        "write down the lines that are entered in terminals as well, as the shell or the screen tells them;\n\
-         see the README for what that proves  [no]",
+        "write down the lines that are entered in terminals as well, as the shell or the screen tells\n\
+         them; see the README for what that proves  [no]",
         |draft, _| {
             draft.watch.audit_commands = true;
             Ok(())
@@ -510,9 +510,9 @@ pub fn parse_beside(
 /// Environment variables that are no option and nearly are: each with the option's, for `entry check`.
 pub fn odd_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let options: Vec<String> = ROWS.iter().map(|row| variable_name(row.option.name)).collect();
-    let is_known = |name: &String| {
-        options.contains(name) || ["ENTRY_GATEWAY", "ENTRY_TOKEN", "ENTRY_SESSION"].contains(&name.as_str())
-    };
+    // What clients and builds of Entry look at.
+    let others = ["ENTRY_GATEWAY", "ENTRY_TOKEN", "ENTRY_SESSION", "ENTRY_WEB_REQUIRED"];
+    let is_known = |name: &String| options.contains(name) || others.contains(&name.as_str());
     names
         .filter(|name| name.starts_with("ENTRY_") && !is_known(name))
         .filter_map(|name| {
