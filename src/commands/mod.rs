@@ -17,9 +17,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | this one | from both to lines |
-//! | [`parser`], [`screen`] | what is shown |
-//! | [`keys`] | what is typed |
-//! | [`alerts`], [`words`] | which lines somebody should hear of |
+//! | `parser`, `screen` | what is shown |
+//! | `keys` | what is typed |
+//! | [`alerts`], `words` | which lines somebody should hear of |
 //!
 //! May not know: sockets, clocks, sessions, logs.
 
