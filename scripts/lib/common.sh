@@ -40,10 +40,14 @@ promtool() {
 
 # static_entry: builds the static binary that the image has, and prints its path.
 static_entry() {
-  local target
-  # With a target named, build scripts and procedural macros are built without the flag, which they could not bear.
+  local target flags='-C target-feature=+crt-static'
+  # Where the C library relocates what is packed (glibc from 2.36 on), that saves 0.1 MB.
+  if [[ $(printf '%s\n' 2.36 "$(getconf GNU_LIBC_VERSION | sed 's/.* //')" | sort -V | head -n 1) == 2.36 ]]; then
+    flags+=' -C link-arg=-Wl,-z,pack-relative-relocs'
+  fi
+  # With a target named, build scripts and procedural macros are built without the flags, which they could not bear.
   target=$(rustc -vV | sed -n 's/^host: //p')
-  RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --quiet --bin entry --target "$target" \
+  RUSTFLAGS=$flags cargo build --release --quiet --bin entry --target "$target" \
     --target-dir target/static >&2
   echo "$PWD/target/static/$target/release/entry"
 }
