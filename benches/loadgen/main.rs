@@ -31,7 +31,7 @@ Usage: loadgen run [OPTIONS] [SCENARIO...]     scenarios, one after another, on 
        loadgen check [OPTIONS]                 a short load: every byte, and all comes back to where it began
        loadgen engine [OPTIONS]                the stand-in Docker Engine alone (see its --help)
        loadgen plot FILE.json... -o FOLDER     curves over the number of sessions, as SVG
-       scripts/loadgen curves -o FOLDER        the runs for them, from 30 sessions to 37,200 in four processes
+       scripts/loadgen curves -o FOLDER        the runs for them, from 30 sessions to 36,800 in four processes
 
 Exit status: 0 when every byte that came back was right (for check: and all is as it was), 1 otherwise.
 
@@ -53,7 +53,7 @@ Options of run, targets and check:
                      a gateway that runs already, the TCP address of the loadgen engine behind it, and the
                      process to be watched
   --processes N      so many drivers, gateways and engines, each with its share of the sessions, when one process
-                     has too few descriptors (a gateway of 20,000 holds 9,300 sessions)
+                     has too few descriptors (a gateway of 20,000 holds 9,280 sessions)
   --quick            shorter
   --quiet            no progress
 
