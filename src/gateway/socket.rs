@@ -113,6 +113,8 @@ pub struct Leg {
     deaf: bool,
     /// The peer rests and may do so: it is not given up for what it does not take.
     resting: bool,
+    /// Something was sent to it since it was last seen that all had gone.
+    spoken_to: bool,
     backlog: Backlog,
 }
 
@@ -132,6 +134,7 @@ impl Leg {
             finishing: false,
             deaf: false,
             resting: false,
+            spoken_to: false,
             backlog: Backlog::default(),
         })
     }
@@ -139,6 +142,8 @@ impl Leg {
     /// Speaks TLS over the socket; `out` are its first words.
     pub fn over_tls(mut self, tls: tls::Session, out: Vec<u8>) -> Leg {
         self.backlog = Backlog::sealing(tls, out);
+        // The handshake's words do not go through `send`.
+        self.spoken_to = true;
         self
     }
 
@@ -234,6 +239,7 @@ impl Leg {
         if self.deaf {
             return Ok(());
         }
+        self.spoken_to = true;
         if let Some((tls, out)) = self.backlog.tls() {
             seal(tls, buffer, lane, out);
             return self.flush(pool);
@@ -341,8 +347,13 @@ impl Leg {
     /// is on its way to a host that has vanished does not wait: it was sent.
     pub(super) fn mind_resting_peer(&mut self) {
         let Socket::Tcp(stream) = &self.socket else { return };
+        // What has gone does not come back: whoever was told nothing more since need not be asked about.
+        if !self.spoken_to {
+            return;
+        }
         let rests =
             !self.backlog.is_empty() || sys::unsent_bytes(stream.as_fd()).is_ok_and(|bytes| bytes > 0);
+        self.spoken_to = rests;
         if rests != self.resting {
             self.resting = rests;
             let limit = if self.resting { 0 } else { config::UNACKNOWLEDGED_MILLISECONDS_MAX };
