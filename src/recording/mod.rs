@@ -29,7 +29,7 @@ use mio::Waker;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 use writer::Writer;
 
@@ -126,18 +126,24 @@ impl Recorder {
     /// # Errors
     /// The directory cannot be written to, or the machine gives no thread.
     pub fn start(settings: &config::Record, crowd: Arc<Crowd>) -> io::Result<Recorder> {
+        let (recorder, ordered) = Recorder::new(settings.input);
+        let (figures, waiting) = (recorder.figures.clone(), recorder.waiting_bytes.clone());
+        let mut writer = Writer::new(settings, crowd, figures, waiting)?;
+        std::thread::Builder::new().name("recordings".to_owned()).spawn(move || writer.run(&ordered))?;
+        Ok(recorder)
+    }
+
+    /// Without a writer yet: what it is told to do waits there.
+    fn new(input: bool) -> (Recorder, Receiver<Order>) {
         let (orders, ordered) = channel();
         let recorder = Recorder {
             orders,
             waiting_bytes: Arc::default(),
             figures: Arc::default(),
             next: Arc::default(),
-            input: settings.input,
+            input,
         };
-        let (figures, waiting) = (recorder.figures.clone(), recorder.waiting_bytes.clone());
-        let mut writer = Writer::new(settings, crowd, figures, waiting)?;
-        std::thread::Builder::new().name("recordings".to_owned()).spawn(move || writer.run(&ordered))?;
-        Ok(recorder)
+        (recorder, ordered)
     }
 
     /// What was counted so far.

@@ -349,7 +349,6 @@ mod tests {
     use mio::{Poll, Token, Waker};
     use std::path::PathBuf;
     use std::sync::atomic::AtomicU32;
-    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     /// A recorder whose thread does not run: a disk that takes as long as it likes.
@@ -368,14 +367,7 @@ mod tests {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let directory = std::env::temp_dir().join(format!("writer-test-{}-{number}", std::process::id()));
             std::fs::create_dir(&directory).unwrap();
-            let (orders, ordered) = channel();
-            let recorder = Recorder {
-                orders,
-                waiting_bytes: Arc::default(),
-                figures: Arc::default(),
-                next: Arc::default(),
-                input: true,
-            };
+            let (recorder, ordered) = Recorder::new(true);
             let (figures, waiting) = (recorder.figures.clone(), recorder.waiting_bytes.clone());
             let writer = Writer::new(&settings(directory.clone()), Arc::default(), figures, waiting).unwrap();
             let poll = Poll::new().unwrap();
