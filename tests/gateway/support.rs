@@ -230,6 +230,23 @@ pub(crate) fn program(arguments: &[&str]) -> Command {
     command
 }
 
+/// `entry serve` with these options ends, and says why.
+pub(crate) fn starts_not(options: &[&str], words: &str) {
+    let mut child =
+        program(&[&["serve", "--demo", "--listen", "127.0.0.1:0"], options].concat()).spawn().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() >= until {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{options:?}: {:?}, {told}", output.status);
+    assert!(told.contains(words), "{options:?}: {told}");
+}
+
 /// `entry serve` as a child, whose memory, descriptors and processor time can be looked at.
 pub(crate) struct Serving {
     child: Child,
