@@ -83,6 +83,10 @@ impl Reaping {
         self.due.min(self.give_up_at).min(self.stream_until.unwrap_or(Millis::MAX))
     }
 
+    pub(super) fn holds_stream(&self) -> bool {
+        self.stream_until.is_some()
+    }
+
     /// How old the session is, in seconds.
     fn age(&self, now: Millis) -> u64 {
         (now - self.opened_at) / 1000
@@ -260,6 +264,13 @@ impl Session {
         }
         if cx.now >= reaping.due {
             reaping.ask(cx, self.id);
+        }
+    }
+
+    /// Who was at the terminal has gone without its reaper.
+    pub(super) fn held_stream_ended(&mut self, cx: &mut Context<'_>) {
+        if let Some(reaping) = &mut self.reaping {
+            reaping.release_stream(cx);
         }
     }
 
