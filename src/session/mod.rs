@@ -21,6 +21,7 @@ mod lasting;
 mod listing;
 mod locating;
 mod opening;
+mod pace;
 mod reaping;
 mod relay;
 mod rights;

@@ -4,13 +4,14 @@
 
 use super::closing::Settling;
 use super::lasting::Typed;
+use super::pace::{Pace, Viewer, waiting};
 use super::relay::{Piece, Relay, write_output};
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay};
 use crate::config;
 use crate::engine::{WindowSize, reply, request};
 use crate::outcome::Outcome;
 use crate::wire::http::{BodyDecoder, BodyFraming, Reply};
-use crate::wire::message::{Codec, Output, Request, ResponseMessage, ResponseType, decode_request};
+use crate::wire::message::{Codec, Output, Request, decode_request};
 use std::ops::Range;
 
 /// An open session.
@@ -64,29 +65,12 @@ struct Rare {
     pace: Option<Pace>,
 }
 
-/// How far a client has come that says so: it may have half a window between two marks, and two marks before it.
-#[derive(Debug)]
-pub(super) struct Pace {
-    half: u32,
-    /// Bytes that have gone since the last mark.
-    unmarked: u32,
-    /// Marks that the client has not answered.
-    marks: u8,
-}
-
 /// How a log is followed.
 #[derive(Debug)]
 struct Follow {
     /// Its HTTP framing; a hijacked stream has none.
     body: Option<BodyDecoder>,
     viewer: Viewer,
-}
-
-/// What an attached viewer has missed.
-#[derive(Debug, Default)]
-struct Viewer {
-    skipping: bool,
-    lines: u64,
 }
 
 /// How engines begin the text that stands in the stream where a process could not be started.
@@ -394,84 +378,6 @@ impl Streaming {
             false => format!(">>> {text}\n"),
         };
         write_output(codec, &mut cx.to_client.bytes, Output::Stderr, text.as_bytes());
-    }
-}
-
-/// What waits for an attached viewer: one that lags has too much already, wherever it lies.
-fn waiting(client_backlog: usize, lags: bool) -> usize {
-    if lags { config::VIEWER_BACKLOG_BYTES_MAX + 1 } else { client_backlog }
-}
-
-impl Pace {
-    /// None for as much as its socket takes.
-    pub(super) fn new(window: u32) -> Option<Pace> {
-        (window > 0).then(|| Pace { half: window.div_ceil(2), unmarked: 0, marks: 0 })
-    }
-
-    /// So much output has gone to the client: at each half of the window a mark follows it.
-    pub(super) fn sent(&mut self, bytes: usize, codec: Codec, cx: &mut Context<'_>) {
-        self.unmarked = self.unmarked.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.unmarked >= self.half && !self.lags() {
-            self.unmarked = 0;
-            self.marks += 1;
-            send(codec, cx, ResponseMessage { msg_type: ResponseType::Mark as i32, ..Default::default() });
-        }
-    }
-
-    /// The client has come to the oldest mark.
-    pub(super) fn marked(&mut self) {
-        self.marks = self.marks.saturating_sub(1);
-    }
-
-    pub(super) fn lags(&self) -> bool {
-        self.marks >= 2
-    }
-}
-
-impl Viewer {
-    /// Whether the piece, or what is left of it, goes to the viewer.
-    fn admits(
-        &mut self,
-        codec: Codec,
-        buffer: &[u8],
-        piece: &mut Piece<'_>,
-        backlog: usize,
-        lane: &mut super::Lane,
-    ) -> bool {
-        if !self.skipping && backlog + lane.bytes.len() <= config::VIEWER_BACKLOG_BYTES_MAX {
-            return true;
-        }
-        if !self.skipping {
-            self.skipping = true;
-            piece.forget_tail();
-        }
-        let bytes = &buffer[piece.range.clone()];
-        let line_end = bytes.iter().position(|byte| *byte == b'\n');
-        match line_end {
-            // Go on with a whole line once everything before it has been taken.
-            Some(at) if backlog == 0 => {
-                self.lines += 1;
-                piece.range.start += at + 1;
-                self.confess(codec, lane);
-                !piece.range.is_empty()
-            }
-            Some(_) | None => {
-                self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-                false
-            }
-        }
-    }
-
-    /// Tells the viewer how much was skipped.
-    fn confess(&mut self, codec: Codec, lane: &mut super::Lane) {
-        if self.skipping {
-            let text = format!(
-                "\r\n\x1b[31m>>> {} lines were skipped: this viewer reads too slowly.\x1b[0m\r\n",
-                self.lines
-            );
-            write_output(codec, &mut lane.bytes, Output::Stderr, text.as_bytes());
-            *self = Viewer::default();
-        }
     }
 }
 

@@ -10,9 +10,9 @@
 //! not watch is not told whether there is such a session: he is asked for his right in any case.
 
 use super::opening::seconds;
+use super::pace::Pace;
 use super::relay::write_output;
 use super::rights::Rights;
-use super::streaming::Pace;
 use super::{
     Call, CallError, Context, Effect, Event, Millis, Session, SessionId, State, Whereabouts, Wish, send,
 };
