@@ -116,6 +116,8 @@ pub const REAP_RETRY_MILLISECONDS: u64 = 1_000;
 pub const REAP_RETRY_MILLISECONDS_MAX: u64 = 60_000;
 /// How long a start that was under way when its session ended is waited for.
 pub const REAP_START_MILLISECONDS_MAX: u64 = 3_000;
+/// How long the stream of a session that has ended stays open for its reaper.
+pub const REAP_STREAM_MILLISECONDS_MAX: u64 = 10_000;
 /// The first pause before it is asked about again; each next one is twice as long.
 pub const REAP_LOOK_MILLISECONDS: u64 = 100;
 /// How long after such a session is reaped its container is looked at once more.

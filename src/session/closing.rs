@@ -2,7 +2,7 @@
 
 use super::relay::{Piece, Relay};
 use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
-use crate::config;
+use crate::config::{self, ReapMode};
 use crate::engine::reply::{self, Fault, StartFailure};
 use crate::engine::request;
 use crate::outcome::{Action, Outcome, StartFault};
@@ -274,13 +274,20 @@ impl Session {
     pub(super) fn end(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         let starting = matches!(self.state, State::Opening(_));
         let was = Box::new(self.whereabouts().unwrap_or_default());
+        let leaves_a_process = leaves_a_process(&outcome) && cx.settings.reap != ReapMode::Off;
+        let mut holds_stream = false;
         let stay = match std::mem::replace(&mut self.state, State::Gone) {
             State::Opening(state) => {
                 cx.effects.push(Effect::CloseEngine);
                 state.into_stay()
             }
             State::Streaming(state) => {
-                cx.effects.push(Effect::CloseEngine);
+                // An engine may hang the terminal up when its stream closes: until then its shell tells whose children the
+                // processes of other users are.
+                holds_stream = leaves_a_process && state.stay.tty && state.stay.exec.is_some();
+                if !holds_stream {
+                    cx.effects.push(Effect::CloseEngine);
+                }
                 Some(*state.stay)
             }
             State::Settling(state) => Some(state.stay),
@@ -322,8 +329,8 @@ impl Session {
             }));
         }
         if let Some(stay) = stay {
-            if leaves_a_process(&outcome) {
-                self.reap(cx, stay, starting);
+            if leaves_a_process {
+                self.reap(cx, stay, starting, holds_stream);
             } else {
                 unguard(cx, &stay, starting);
             }

@@ -185,13 +185,13 @@ impl Session {
             State::Opening(state) => state.wants_engine(),
             State::Streaming(state) => state.wants_engine(client_backlog),
             State::Guarding(state) => state.wants_engine(),
+            // An engine that cannot get rid of what a process has said is late to notice its end.
+            State::Closing(_) | State::Gone => self.reaping.as_ref().is_some_and(|it| it.holds_stream()),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
-            | State::Closing(_)
             | State::Watching(_)
-            | State::Listing(_)
-            | State::Gone => false,
+            | State::Listing(_) => false,
         }
     }
 
@@ -398,13 +398,12 @@ impl Session {
             State::Opening(_) => self.opening_closed(cx),
             State::Streaming(_) => self.stream_ended(cx),
             State::Guarding(_) => self.guard_closed(cx),
+            State::Closing(_) | State::Gone => self.held_stream_ended(cx),
             State::Upgrading(_)
             | State::Greeting(_)
             | State::Settling(_)
-            | State::Closing(_)
             | State::Watching(_)
-            | State::Listing(_)
-            | State::Gone => {}
+            | State::Listing(_) => {}
         }
     }
 

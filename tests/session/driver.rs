@@ -752,6 +752,7 @@ impl Visit {
             self.client_vanishes();
         }
         assert!(self.client_closed);
+        assert!(self.engine_closed || self.connects == 0);
         assert!(self.session.is_gone(), "{:?}", self.session);
         assert!(self.calls.is_empty(), "{:?}", self.calls);
         assert_eq!(self.guards, 0, "whom a guard knows of is forgotten in the end");

@@ -52,6 +52,47 @@ fn the_reaper_is_asked_for_its_status_until_it_has_one() {
     visit.is_over();
 }
 
+/// Some engines hang a terminal up when its stream closes; then its shell is gone before it tells whose children are whose.
+#[test]
+fn a_terminal_stays_open_until_its_processes_have_been_looked_for() {
+    type Then = fn(&mut Visit);
+    let looks: [Then; 5] = [
+        |visit| visit.engine_ends(),
+        |visit| {
+            visit.wait(config::REAP_STREAM_MILLISECONDS_MAX - 1);
+            assert!(!visit.engine_closed, "the engine takes its time");
+            visit.wait(1);
+        },
+        |visit| {
+            visit.reaper_runs();
+            visit.wait(config::REAP_WATCH_MILLISECONDS);
+            visit.called();
+            assert!(!visit.engine_closed, "the reaper runs");
+            // It leaves somebody: what is looked at next is not the first time.
+            visit.reply(Call::ReapInspect, 200, &json!({ "Running": false, "ExitCode": 80, "Pid": 8 }));
+        },
+        |visit| {
+            visit.reaper_is_created();
+            visit.call_fails(Call::ReapCreate, "connection refused");
+        },
+        |visit| {
+            visit.reaper_is_created();
+            visit.reply(Call::ReapCreate, 409, &message("Container x is not running"));
+        },
+    ];
+    for look in looks {
+        let mut visit = vanished(shell());
+        assert!(!visit.engine_closed);
+        visit.engine("$ ");
+        assert!(visit.session.wants_engine(0), "what it still says is no concern of the engine's");
+        look(&mut visit);
+        assert!(visit.engine_closed);
+    }
+    // Without a terminal the end of its input is a word that it knows.
+    let visit = vanished(Hello { stdin: true, command: vec!["cat".to_owned()], ..Hello::default() });
+    assert!(visit.engine_closed);
+}
+
 #[test]
 fn how_much_is_ended_is_said_to_the_reaper() {
     for (mode, word) in [(ReapMode::Tree, "tree"), (ReapMode::Session, "session")] {

@@ -9,7 +9,10 @@
 //!    ▼                 └──────────────┴──────────────┘
 //!   done                     trouble: a pause
 //! ```
-//! It runs as who the session was, since root without CAP_SYS_PTRACE cannot see the environment of others. Where that
+//! The stream of a terminal stays open until they have been looked for once: an engine may hang the terminal up when it
+//! closes, and then the shell is gone that tells whose children the processes of other users are.
+//!
+//! The reaper runs as who the session was, since root without CAP_SYS_PTRACE cannot see the environment of others. Where that
 //! is not enough (`su`, a setuid program), root tries with all capabilities. Where the image has no sh, or that is not
 //! enough either, a container beside it may help (`helping`), from an image that the operator names.
 //!
@@ -19,7 +22,7 @@ mod helping;
 mod way;
 
 use super::{Call, CallError, Context, Effect, Event, Millis, Post, Reap, Session, SessionId, Stay};
-use crate::config::{self, ReapMode};
+use crate::config;
 use crate::engine::reply::{EngineError, ExecState, Fault, StartFailure};
 use crate::engine::{Dialect, ExecId, read_start_failure, reply, request};
 use crate::wire::http::Reply;
@@ -51,6 +54,8 @@ pub(super) struct Reaping {
     /// Until then a reaper that runs is waited for.
     watch_until: Millis,
     give_up_at: Millis,
+    /// The session's stream is open until its processes have been looked for, but no longer than this.
+    stream_until: Option<Millis>,
     /// It began while the exec's start was under way, so it is looked once more a little later.
     twice: bool,
     /// The gateway is being told to stop: rests are short.
@@ -75,7 +80,11 @@ enum Stage {
 
 impl Reaping {
     pub(super) fn deadline(&self) -> Millis {
-        self.due.min(self.give_up_at)
+        self.due.min(self.give_up_at).min(self.stream_until.unwrap_or(Millis::MAX))
+    }
+
+    pub(super) fn holds_stream(&self) -> bool {
+        self.stream_until.is_some()
     }
 
     /// How old the session is, in seconds.
@@ -119,8 +128,16 @@ impl Reaping {
         self.patience = (self.patience * 2).min(config::REAP_WATCH_MILLISECONDS_MAX);
     }
 
+    /// The session's stream is of no more use.
+    fn release_stream(&mut self, cx: &mut Context<'_>) {
+        if self.stream_until.take().is_some() {
+            cx.effects.push(Effect::CloseEngine);
+        }
+    }
+
     /// It did not work for now.
     fn rest(&mut self, cx: &mut Context<'_>, trouble: String) {
+        self.release_stream(cx);
         cx.effects.push(Effect::Tell(Event::Reap(Reap::Failed(trouble.clone()))));
         self.trouble = trouble;
         self.due = cx.now + self.rest;
@@ -159,12 +176,9 @@ enum Next {
 
 impl Session {
     /// Begins it, where something may be left.
-    pub(super) fn reap(&mut self, cx: &mut Context<'_>, stay: Stay, starting: bool) {
+    pub(super) fn reap(&mut self, cx: &mut Context<'_>, stay: Stay, starting: bool, holds_stream: bool) {
         let post = stay.post();
         let Some(exec) = stay.exec else { return };
-        if cx.settings.reap == ReapMode::Off {
-            return;
-        }
         let mut reaping = Box::new(Reaping {
             post,
             guarded: !starting && cx.settings.guards(),
@@ -179,6 +193,7 @@ impl Session {
             start_until: cx.now + config::REAP_START_MILLISECONDS_MAX,
             watch_until: Millis::MAX,
             give_up_at: cx.now + config::REAP_MILLISECONDS_MAX,
+            stream_until: holds_stream.then_some(cx.now + config::REAP_STREAM_MILLISECONDS_MAX),
             twice: starting,
             hurried: false,
             processes: 0,
@@ -244,8 +259,18 @@ impl Session {
             let trouble = std::mem::take(&mut reaping.trouble);
             return self.reaping_given_up(cx, trouble);
         }
+        if reaping.stream_until.is_some_and(|until| cx.now >= until) {
+            reaping.release_stream(cx);
+        }
         if cx.now >= reaping.due {
             reaping.ask(cx, self.id);
+        }
+    }
+
+    /// Who was at the terminal has gone without its reaper.
+    pub(super) fn held_stream_ended(&mut self, cx: &mut Context<'_>) {
+        if let Some(reaping) = &mut self.reaping {
+            reaping.release_stream(cx);
         }
     }
 
@@ -258,6 +283,7 @@ impl Session {
 
     fn reaper_ended(&mut self, cx: &mut Context<'_>, found: Found) {
         let Some(reaping) = &mut self.reaping else { return };
+        reaping.release_stream(cx);
         reaping.processes += u32::from(found.processes);
         // Who was seen and could not be ended is not gone because somebody else does not see him.
         let unseen = found.rest == Rest::Unseen && reaping.left == Rest::Left;
@@ -305,7 +331,8 @@ impl Session {
     }
 
     pub(super) fn end_reaping(&mut self, cx: &mut Context<'_>, how: Reap) {
-        let Some(reaping) = self.reaping.take() else { return };
+        let Some(mut reaping) = self.reaping.take() else { return };
+        reaping.release_stream(cx);
         cx.effects.push(Effect::Tell(Event::Reap(how)));
         if reaping.guarded {
             cx.effects.push(Effect::Unguard(reaping.post));
