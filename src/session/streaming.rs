@@ -4,13 +4,13 @@
 
 use super::closing::Settling;
 use super::lasting::Typed;
-use super::relay::{Piece, Relay, write_output};
-use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay, send};
+use super::relay::{Piece, Relay, write_message, write_output};
+use super::{Call, CallError, Context, Effect, Event, Millis, Session, State, Stay};
 use crate::config;
 use crate::engine::{WindowSize, reply, request};
 use crate::outcome::Outcome;
 use crate::wire::http::{BodyDecoder, BodyFraming, Reply};
-use crate::wire::message::{Codec, Output, Request, ResponseMessage, ResponseType, decode_request};
+use crate::wire::message::{Codec, Output, Request, ResponseType, decode_request};
 use std::ops::Range;
 
 /// An open session.
@@ -150,12 +150,14 @@ impl Streaming {
             + self.held.as_ref().map_or(0, |held| held.bytes.capacity())
     }
 
+    #[inline]
     pub(super) fn deadline(&self) -> Millis {
         let held = self.held.as_ref().map_or(Millis::MAX, |held| held.until);
         held.min(self.early.as_ref().map_or(Millis::MAX, |early| early.until))
     }
 
     /// What is typed ahead is bounded; the rest waits in the client's socket.
+    #[inline]
     pub(super) fn wants_client(&self) -> bool {
         self.early.as_ref().is_none_or(|early| early.bytes.len() < config::TYPED_AHEAD_BYTES_MAX)
     }
@@ -185,15 +187,18 @@ impl Streaming {
     }
 
     /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
+    #[inline]
     pub(super) fn wants_engine(&self, client_backlog: usize) -> bool {
         (client_backlog == 0 && !self.lags()) || self.follow.is_some()
     }
 
+    #[inline]
     fn paused_since(&self) -> Option<Millis> {
         self.rare.as_ref().and_then(|rare| rare.paused_since)
     }
 
     /// The client has taken more than it has processed, as far as it may.
+    #[inline]
     fn lags(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.pace.as_ref().is_some_and(Pace::lags))
     }
@@ -254,6 +259,7 @@ impl Streaming {
     }
 
     /// Bytes of the engine. Whether the stream goes on is for the session to see.
+    #[inline]
     fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
         let is_answer = self.typed == Typed::Unanswered;
         if is_answer {
@@ -302,6 +308,7 @@ impl Streaming {
     }
 
     /// What was held was output after all.
+    #[inline]
     fn release_held(&mut self, codec: Codec, cx: &mut Context<'_>) {
         if let Some(mut held) = self.held.take() {
             self.fresh = false;
@@ -312,6 +319,7 @@ impl Streaming {
         }
     }
 
+    #[inline]
     fn relay(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
         let lags = self.lags();
         let Streaming { relay, follow, .. } = self;
@@ -362,6 +370,7 @@ impl Streaming {
 
     /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word. Gives what was
     /// typed since it was last asked.
+    #[inline]
     pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) -> Typed {
         let typed = std::mem::replace(&mut self.typed, Typed::Nothing);
         let lags = self.lags();
@@ -398,6 +407,7 @@ impl Streaming {
 }
 
 /// What waits for an attached viewer: one that lags has too much already, wherever it lies.
+#[inline]
 fn waiting(client_backlog: usize, lags: bool) -> usize {
     if lags { config::VIEWER_BACKLOG_BYTES_MAX + 1 } else { client_backlog }
 }
@@ -414,7 +424,7 @@ impl Pace {
         if self.unmarked >= self.half && !self.lags() {
             self.unmarked = 0;
             self.marks += 1;
-            send(codec, cx, ResponseMessage { msg_type: ResponseType::Mark as i32, ..Default::default() });
+            write_message(codec, &mut cx.to_client.bytes, ResponseType::Mark, b"");
         }
     }
 
@@ -476,6 +486,7 @@ impl Viewer {
 }
 
 impl Session {
+    #[inline]
     pub(super) fn output_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
         let State::Streaming(state) = &mut self.state else { return };
         match state.output(self.codec, cx, buffer, range) {
@@ -488,6 +499,7 @@ impl Session {
         }
     }
 
+    #[inline]
     pub(super) fn streaming_message(&mut self, cx: &mut Context<'_>, buffer: &[u8], range: Range<usize>) {
         let State::Streaming(state) = &mut self.state else { return };
         let message = &buffer[range.clone()];
@@ -519,7 +531,7 @@ impl Session {
             }
             Ok(Request::Echo(content)) => {
                 let content = content.to_vec();
-                return self.echo(cx, content);
+                return self.echo(cx, &content);
             }
             Ok(Request::Hello(_) | Request::Unknown) => None,
             Err(error) => {

@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
+use prost::bytes::BufMut as _;
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
@@ -240,6 +241,7 @@ pub enum Request<'a> {
 ///
 /// # Errors
 /// The message is not of the codec at all.
+#[inline]
 pub fn decode_request<'a>(
     codec: Codec,
     message: &'a [u8],
@@ -251,6 +253,7 @@ pub fn decode_request<'a>(
     }
 }
 
+#[inline]
 fn decode_protobuf(codec: Codec, message: &[u8]) -> Result<Request<'_>, MessageError> {
     const BAD: MessageError = MessageError("the message is not a protobuf RequestMessage");
     let mut rest = message;
@@ -297,6 +300,7 @@ struct JsonRequest<'a> {
     content: Option<Cow<'a, str>>,
 }
 
+#[inline]
 fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Result<Request<'a>, MessageError> {
     let request: JsonRequest<'_> =
         from_object(message, "the message is not a JSON object with msgType and content")?;
@@ -314,6 +318,7 @@ fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Result<Request<'
 }
 
 /// Reads a JSON object, and no array, which serde would take for one.
+#[inline]
 fn from_object<'a, T: serde::Deserialize<'a>>(
     message: &'a [u8],
     otherwise: &'static str,
@@ -391,13 +396,24 @@ pub struct OutputHead {
 
 impl OutputHead {
     /// The head of `content_bytes` of output. Without content the head is that of a message without the field.
+    #[inline]
     pub fn new(output: Output, content_bytes: usize) -> Self {
+        let kind = match output {
+            Output::Stdout => ResponseType::Stdout,
+            Output::Stderr => ResponseType::Stderr,
+        };
+        OutputHead::of(kind, content_bytes)
+    }
+
+    /// The same for a message of any kind that has nothing but content.
+    #[inline]
+    pub fn of(kind: ResponseType, content_bytes: usize) -> Self {
         let mut bytes = [0; OUTPUT_HEAD_BYTES_MAX];
         let room = bytes.len();
         let mut free = &mut bytes[..];
-        if output == Output::Stderr {
+        if kind != ResponseType::Stdout {
             encode_key(1, WireType::Varint, &mut free);
-            encode_varint(ResponseType::Stderr as u64, &mut free);
+            free.put_u8(kind as u8);
         }
         if content_bytes > 0 {
             encode_key(2, WireType::LengthDelimited, &mut free);
@@ -408,12 +424,14 @@ impl OutputHead {
     }
 
     /// The bytes to put in front of the content.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
 
 /// Appends a JSON ResponseMessage as Go's encoder writes it: zero values left out, no spaces.
+#[inline]
 pub fn write_json(out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
     out.push(b'{');
     if kind != ResponseType::Stdout {
@@ -436,6 +454,7 @@ pub fn write_json(out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
 }
 
 /// The exact length of what [`write_json`] appends, in bytes: its WebSocket header stands in front of it.
+#[inline]
 pub fn json_len(kind: ResponseType, content_bytes: usize) -> usize {
     let kind_bytes = if kind == ResponseType::Stdout { 0 } else { br#""msgType":0"#.len() };
     let content_field =
@@ -572,6 +591,14 @@ mod tests {
                     ..ResponseMessage::default()
                 };
                 assert_eq!([head.as_bytes(), &content].concat(), message.encode_to_vec());
+            }
+            for kind in (0..8).map(|number| ResponseType::try_from(number).unwrap()) {
+                let (msg_type, content) = (kind as i32, vec![b'x'; length]);
+                let whole = [OutputHead::of(kind, length).as_bytes(), &content].concat();
+                assert_eq!(
+                    whole,
+                    ResponseMessage { msg_type, content, ..Default::default() }.encode_to_vec()
+                );
             }
         }
     }
