@@ -109,11 +109,13 @@ pub fn start_exec(dialect: &Dialect, exec: &ExecId, spec: &ExecSpec<'_>) -> Vec<
     request("POST", &exec_target(dialect, exec, "start"), UPGRADE_HEADERS, Some(&body))
 }
 
-/// `POST /exec/{id}/start` for an exec nobody listens to; the answer comes when it runs, and is read with
-/// [`read_accepted`](super::reply::read_accepted). `tty` is the one it was created with.
-pub fn start_exec_detached(dialect: &Dialect, exec: &ExecId, tty: bool) -> Vec<u8> {
+/// `POST /exec/{id}/start` for an exec without a terminal that nobody listens to; the answer is read with
+/// [`read_accepted`](super::reply::read_accepted). It comes when the exec runs, from Podman when it has ended, with
+/// whatever it said: of a detached one Podman 4 says for five minutes after its end that it runs.
+pub fn start_exec_unheard(dialect: &Dialect, exec: &ExecId) -> Vec<u8> {
+    let detach = !dialect.podman;
     let body =
-        json(&StartBody { detach: true, tty, console_size: None, podman_rows: None, podman_columns: None });
+        json(&StartBody { detach, tty: false, console_size: None, podman_rows: None, podman_columns: None });
     request("POST", &exec_target(dialect, exec, "start"), &[], Some(&body))
 }
 
@@ -311,7 +313,7 @@ mod tests {
                 "POST",
                 "/v1.51/containers/web/attach?stream=1&stdout=1&stderr=1&logs=0",
             ),
-            (start_exec_detached(&DOCKER, &exec, true), "POST", "/v1.51/exec/deadbeef/start"),
+            (start_exec_unheard(&DOCKER, &exec), "POST", "/v1.51/exec/deadbeef/start"),
         ] {
             let parsed = parse(&bytes);
             assert_eq!((parsed.method.as_str(), parsed.target.as_str()), (method, target));
@@ -381,9 +383,12 @@ mod tests {
             assert_eq!(parsed.header("Connection"), Some("Upgrade"));
             assert_eq!(parsed.header("Upgrade"), Some("tcp"));
         }
-        let detached = parse(&start_exec_detached(&PODMAN, &exec, true));
-        assert_eq!(detached.body, r#"{"Detach":true,"Tty":true}"#);
-        assert_eq!(detached.header("Upgrade"), None);
+        for (dialect, body) in
+            [(DOCKER, r#"{"Detach":true,"Tty":false}"#), (PODMAN, r#"{"Detach":false,"Tty":false}"#)]
+        {
+            let unheard = parse(&start_exec_unheard(&dialect, &exec));
+            assert_eq!((unheard.body.as_str(), unheard.header("Upgrade")), (body, None));
+        }
         assert_eq!(parse(&attach(&DOCKER, "web")).header("Connection"), Some("Upgrade"));
     }
 }

@@ -64,6 +64,7 @@ impl<T> Slab<T> {
     }
 
     /// The entry, while it lives.
+    #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation == key.generation { slot.entry.as_mut() } else { None }
@@ -101,6 +102,7 @@ impl<T> Slab<T> {
     }
 
     /// The key of whatever is in a slot now.
+    #[inline]
     pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.entry.as_ref().map(|_| Key { index, generation: slot.generation })

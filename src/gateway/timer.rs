@@ -46,6 +46,7 @@ impl Wheel {
     }
 
     /// Fires `key` at `at` or up to one tick later; an earlier entry of the same key is forgotten.
+    #[inline]
     pub fn arm(&mut self, key: u32, at: Millis) {
         self.cancel(key);
         let index = key as usize;
@@ -65,6 +66,7 @@ impl Wheel {
     }
 
     /// Forgets `key`.
+    #[inline]
     pub fn cancel(&mut self, key: u32) {
         let Some(slot) = self.links.get_mut(key as usize) else { return };
         let Link { previous, next, bucket } = std::mem::replace(slot, UNLINKED);
@@ -86,6 +88,7 @@ impl Wheel {
     }
 
     /// Moves on to `now` and adds to `fired` every key that is due; it is not armed any more.
+    #[inline]
     pub fn advance(&mut self, now: Millis, fired: &mut Vec<u32>) {
         let until = now >> TICK_SHIFT;
         // After a long sleep one round empties every bucket.
@@ -113,6 +116,7 @@ impl Wheel {
     }
 
     /// When something may be due next.
+    #[inline]
     pub fn next(&self) -> Option<Millis> {
         let begin = self.tick + 1;
         let start = (begin % BUCKETS) as usize;

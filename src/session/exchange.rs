@@ -54,6 +54,7 @@ pub struct Lane {
 
 impl Lane {
     /// Appends `buffer[range]` of the lent buffer; copies it if something was already built beside.
+    #[inline]
     pub(super) fn push(&mut self, buffer: &[u8], range: Range<usize>) {
         if range.is_empty() {
             return;
@@ -69,6 +70,7 @@ impl Lane {
     }
 
     /// So much of what goes out is what the process has said, or is to read.
+    #[inline]
     pub(super) fn note_content(&mut self, content: &[u8]) {
         self.content_bytes += content.len();
         if self.keeps_content {
@@ -84,11 +86,13 @@ impl Lane {
     }
 
     /// Nothing is to be sent.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.bytes.is_empty()
     }
 
     /// Forgets everything; the capacity stays for the next step.
+    #[inline]
     pub fn clear(&mut self) {
         self.ranges.clear();
         self.bytes.clear();

@@ -46,6 +46,7 @@ impl Inbound {
 
     /// The next arrival in `buffer[*position..]`, which moves `position` behind it; `None` when all is consumed.
     /// Messages in pieces are collected where `crowd` has room for them.
+    #[inline]
     pub(super) fn next(
         &mut self,
         crowd: &Crowd,

@@ -51,6 +51,7 @@ impl End {
 impl Session {
     /// Whether it has lasted long enough, or nobody has typed for too long. `before` is when the PING before this one
     /// was due, in milliseconds, and `due` when this one was.
+    #[inline]
     pub(super) fn check_time(&mut self, cx: &mut Context<'_>, typed: Typed, before: Millis, due: Millis) {
         let look = Look { before: seconds(before), now: seconds(due) };
         let codec = self.codec;

@@ -48,6 +48,7 @@ use lasting::Typed;
 use listing::Listing;
 use opening::Opening;
 use reaping::Reaping;
+use relay::write_message;
 use rights::Rights;
 use std::ops::Range;
 use streaming::Streaming;
@@ -312,6 +313,7 @@ impl Session {
     }
 
     /// One whole message of the client lies in `buffer[range]`.
+    #[inline]
     fn client_message(&mut self, cx: &mut Context<'_>, buffer: &[u8], range: Range<usize>) {
         match &mut self.state {
             State::Greeting(_) => self.hello_message(cx, &buffer[range]),
@@ -528,18 +530,11 @@ impl Session {
 
     /// LAIN's keep-alive, and the moment for whatever is looked at now and then. It `was_due` then, perhaps with others
     /// behind it.
+    #[inline]
     fn ping(&mut self, cx: &mut Context<'_>, was_due: Millis) {
         // A client that does not read what is queued for it is not idle, and needs nothing more in its queue.
         if cx.client_backlog == 0 {
-            send(
-                self.codec,
-                cx,
-                ResponseMessage {
-                    msg_type: ResponseType::Ping as i32,
-                    content: b"ping".to_vec(),
-                    ..ResponseMessage::default()
-                },
-            );
+            write_message(self.codec, &mut cx.to_client.bytes, ResponseType::Ping, b"ping");
         }
         let one_before = |ping: Millis| ping.saturating_sub(config::PING_INTERVAL_MILLISECONDS);
         let (before, due) = (one_before(was_due), one_before(self.next_ping));
@@ -561,15 +556,15 @@ impl Session {
 
 impl Session {
     /// Gives a client's ECHO back. As with WebSocket's own pings: who does not read gets no pile of answers.
-    fn echo(&self, cx: &mut Context<'_>, content: Vec<u8>) {
+    fn echo(&self, cx: &mut Context<'_>, content: &[u8]) {
         if cx.client_backlog == 0 && content.len() <= config::ECHO_BYTES_MAX {
-            let msg_type = ResponseType::Echo as i32;
-            send(self.codec, cx, ResponseMessage { msg_type, content, ..ResponseMessage::default() });
+            write_message(self.codec, &mut cx.to_client.bytes, ResponseType::Echo, content);
         }
     }
 }
 
 /// Sends a rare message (not output) to the client.
+#[inline]
 fn send(codec: Codec, cx: &mut Context<'_>, response: ResponseMessage) {
     let message = encode_response(codec, response);
     write_frame(&mut cx.to_client.bytes, Opcode::Binary, &message);

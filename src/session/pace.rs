@@ -1,9 +1,9 @@
 //! Clients that take their time: how far one has come that says so, and what one misses that only looks on.
 
-use super::relay::{Piece, write_output};
-use super::{Context, Lane, send};
+use super::relay::{Piece, write_message, write_output};
+use super::{Context, Lane};
 use crate::config;
-use crate::wire::message::{Codec, Output, ResponseMessage, ResponseType};
+use crate::wire::message::{Codec, Output, ResponseType};
 
 /// How far a client has come that says so: it may have half a window between two marks, and two marks before it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Pace {
         if self.unmarked >= self.half && !self.lags() {
             self.unmarked = 0;
             self.marks += 1;
-            send(codec, cx, ResponseMessage { msg_type: ResponseType::Mark as i32, ..Default::default() });
+            write_message(codec, &mut cx.to_client.bytes, ResponseType::Mark, b"");
         }
     }
 
@@ -96,6 +96,7 @@ impl Viewer {
 }
 
 /// What waits for an attached viewer: one that lags has too much already, wherever it lies.
+#[inline]
 pub(super) fn waiting(client_backlog: usize, lags: bool) -> usize {
     if lags { config::VIEWER_BACKLOG_BYTES_MAX + 1 } else { client_backlog }
 }

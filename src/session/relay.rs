@@ -41,6 +41,7 @@ impl Relay {
     ///
     /// # Errors
     /// The stream is not what Docker's stream format allows.
+    #[inline]
     pub(super) fn pieces(
         &mut self,
         buffer: &mut [u8],
@@ -130,6 +131,7 @@ impl Piece<'_> {
     }
 
     /// Sends the piece, but for an incomplete character at its end.
+    #[inline]
     pub(super) fn send(self, codec: Codec, buffer: &mut [u8], scratch: &mut Vec<u8>, lane: &mut Lane) {
         let Piece { output, tail, free, range } = self;
         let held = tail.take();
@@ -175,6 +177,7 @@ impl Piece<'_> {
 
 /// Whether the held bytes and the headers of a piece fit into `room` free bytes in front of it. Its cut may make its
 /// headers smaller.
+#[inline]
 fn has_room(room: usize, output: Output, held_bytes: usize, piece_bytes: usize) -> bool {
     // So it is but for pieces that lie close behind one another; then their own headers count.
     if room >= HEADERS_BYTES_MAX + held_bytes {
@@ -186,23 +189,29 @@ fn has_room(room: usize, output: Output, held_bytes: usize, piece_bytes: usize) 
 }
 
 /// Appends one message of output, framed.
+#[inline]
 pub(super) fn write_output(codec: Codec, out: &mut Vec<u8>, output: Output, content: &[u8]) {
-    if content.is_empty() {
-        return;
+    if !content.is_empty() {
+        let kind = match output {
+            Output::Stdout => ResponseType::Stdout,
+            Output::Stderr => ResponseType::Stderr,
+        };
+        write_message(codec, out, kind, content);
     }
+}
+
+/// Appends one message that has nothing but content, framed.
+#[inline]
+pub(super) fn write_message(codec: Codec, out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
     match codec {
         Codec::Protobuf | Codec::V1 => {
-            let head = OutputHead::new(output, content.len());
+            let head = OutputHead::of(kind, content.len());
             let frame = frame_head(Opcode::Binary, head.as_bytes().len() + content.len());
             out.extend_from_slice(frame.as_bytes());
             out.extend_from_slice(head.as_bytes());
             out.extend_from_slice(content);
         }
         Codec::Json => {
-            let kind = match output {
-                Output::Stdout => ResponseType::Stdout,
-                Output::Stderr => ResponseType::Stderr,
-            };
             let frame = frame_head(Opcode::Binary, json_len(kind, content.len()));
             out.extend_from_slice(frame.as_bytes());
             write_json(out, kind, content);

@@ -74,6 +74,7 @@ impl Rights {
         }
     }
 
+    #[inline]
     fn again(&mut self) -> Option<&mut Again> {
         self.terms.as_mut()?.again.as_mut()
     }
@@ -110,6 +111,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn rights(&self) -> Option<&Rights> {
         match &self.state {
             State::Opening(state) => state.rights.as_ref(),
@@ -126,6 +128,7 @@ impl Session {
     }
 
     /// The rights by which somebody is in, which are looked at again; those of an open session.
+    #[inline]
     fn lasting_rights(&mut self) -> Option<&mut Rights> {
         match &mut self.state {
             State::Streaming(state) => Some(&mut state.stay.rights),
@@ -226,6 +229,7 @@ impl Session {
     }
 
     /// Rights have an end, and may have been taken away.
+    #[inline]
     pub(super) fn check_rights(&mut self, cx: &mut Context<'_>) {
         if self.rights().is_some_and(|rights| cx.wall >= rights.expires) {
             let detail = "its time is over.".to_owned();

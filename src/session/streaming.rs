@@ -134,12 +134,14 @@ impl Streaming {
             + self.held.as_ref().map_or(0, |held| held.bytes.capacity())
     }
 
+    #[inline]
     pub(super) fn deadline(&self) -> Millis {
         let held = self.held.as_ref().map_or(Millis::MAX, |held| held.until);
         held.min(self.early.as_ref().map_or(Millis::MAX, |early| early.until))
     }
 
     /// What is typed ahead is bounded; the rest waits in the client's socket.
+    #[inline]
     pub(super) fn wants_client(&self) -> bool {
         self.early.as_ref().is_none_or(|early| early.bytes.len() < config::TYPED_AHEAD_BYTES_MAX)
     }
@@ -169,15 +171,18 @@ impl Streaming {
     }
 
     /// An exec is not read while its client does not read. A container's own output must never wait for a viewer.
+    #[inline]
     pub(super) fn wants_engine(&self, client_backlog: usize) -> bool {
         (client_backlog == 0 && !self.lags()) || self.follow.is_some()
     }
 
+    #[inline]
     fn paused_since(&self) -> Option<Millis> {
         self.rare.as_ref().and_then(|rare| rare.paused_since)
     }
 
     /// The client has taken more than it has processed, as far as it may.
+    #[inline]
     fn lags(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.pace.as_ref().is_some_and(Pace::lags))
     }
@@ -238,6 +243,7 @@ impl Streaming {
     }
 
     /// Bytes of the engine. Whether the stream goes on is for the session to see.
+    #[inline]
     fn output(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
         let is_answer = self.typed == Typed::Unanswered;
         if is_answer {
@@ -286,6 +292,7 @@ impl Streaming {
     }
 
     /// What was held was output after all.
+    #[inline]
     fn release_held(&mut self, codec: Codec, cx: &mut Context<'_>) {
         if let Some(mut held) = self.held.take() {
             self.fresh = false;
@@ -296,6 +303,7 @@ impl Streaming {
         }
     }
 
+    #[inline]
     fn relay(&mut self, codec: Codec, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) -> Flow {
         let lags = self.lags();
         let Streaming { relay, follow, .. } = self;
@@ -346,6 +354,7 @@ impl Streaming {
 
     /// Typed bytes that nothing answers may mean a paused container, whose stream hangs without a word. Gives what was
     /// typed since it was last asked.
+    #[inline]
     pub(super) fn wonder_about_pause(&mut self, codec: Codec, cx: &mut Context<'_>) -> Typed {
         let typed = std::mem::replace(&mut self.typed, Typed::Nothing);
         let lags = self.lags();
@@ -382,6 +391,7 @@ impl Streaming {
 }
 
 impl Session {
+    #[inline]
     pub(super) fn output_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], range: Range<usize>) {
         let State::Streaming(state) = &mut self.state else { return };
         match state.output(self.codec, cx, buffer, range) {
@@ -394,6 +404,7 @@ impl Session {
         }
     }
 
+    #[inline]
     pub(super) fn streaming_message(&mut self, cx: &mut Context<'_>, buffer: &[u8], range: Range<usize>) {
         let State::Streaming(state) = &mut self.state else { return };
         let message = &buffer[range.clone()];
@@ -425,7 +436,7 @@ impl Session {
             }
             Ok(Request::Echo(content)) => {
                 let content = content.to_vec();
-                return self.echo(cx, content);
+                return self.echo(cx, &content);
             }
             Ok(Request::Hello(_) | Request::Unknown) => None,
             Err(error) => {

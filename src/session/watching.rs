@@ -340,7 +340,7 @@ impl Session {
             }
             Ok(Request::Echo(content)) => {
                 let content = content.to_vec();
-                self.echo(cx, content);
+                self.echo(cx, &content);
             }
             Ok(
                 Request::Plain(_)

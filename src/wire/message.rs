@@ -10,6 +10,7 @@ pub use json::{decode_json_hello, json_len, write_json};
 
 use json::decode_json;
 use prost::Message as _;
+use prost::bytes::BufMut as _;
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
@@ -242,6 +243,7 @@ pub enum Request<'a> {
 ///
 /// # Errors
 /// The message is not of the codec at all.
+#[inline]
 pub fn decode_request<'a>(
     codec: Codec,
     message: &'a [u8],
@@ -253,6 +255,7 @@ pub fn decode_request<'a>(
     }
 }
 
+#[inline]
 fn decode_protobuf(codec: Codec, message: &[u8]) -> Result<Request<'_>, MessageError> {
     const BAD: MessageError = MessageError("the message is not a protobuf RequestMessage");
     let mut rest = message;
@@ -323,13 +326,24 @@ pub struct OutputHead {
 
 impl OutputHead {
     /// The head of `content_bytes` of output. Without content the head is that of a message without the field.
+    #[inline]
     pub fn new(output: Output, content_bytes: usize) -> Self {
+        let kind = match output {
+            Output::Stdout => ResponseType::Stdout,
+            Output::Stderr => ResponseType::Stderr,
+        };
+        OutputHead::of(kind, content_bytes)
+    }
+
+    /// The same for a message of any kind that has nothing but content.
+    #[inline]
+    pub fn of(kind: ResponseType, content_bytes: usize) -> Self {
         let mut bytes = [0; OUTPUT_HEAD_BYTES_MAX];
         let room = bytes.len();
         let mut free = &mut bytes[..];
-        if output == Output::Stderr {
+        if kind != ResponseType::Stdout {
             encode_key(1, WireType::Varint, &mut free);
-            encode_varint(ResponseType::Stderr as u64, &mut free);
+            free.put_u8(kind as u8);
         }
         if content_bytes > 0 {
             encode_key(2, WireType::LengthDelimited, &mut free);
@@ -340,6 +354,7 @@ impl OutputHead {
     }
 
     /// The bytes to put in front of the content.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -473,6 +488,14 @@ mod tests {
                     ..ResponseMessage::default()
                 };
                 assert_eq!([head.as_bytes(), &content].concat(), message.encode_to_vec());
+            }
+            for kind in (0..8).map(|number| ResponseType::try_from(number).unwrap()) {
+                let (msg_type, content) = (kind as i32, vec![b'x'; length]);
+                let whole = [OutputHead::of(kind, length).as_bytes(), &content].concat();
+                assert_eq!(
+                    whole,
+                    ResponseMessage { msg_type, content, ..Default::default() }.encode_to_vec()
+                );
             }
         }
     }

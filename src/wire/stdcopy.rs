@@ -26,6 +26,7 @@ pub enum Stream {
 
 impl Stream {
     /// The stream that a header's first byte means; types above 3 do not exist.
+    #[inline]
     fn from_byte(byte: u8) -> Option<Stream> {
         match byte {
             0 => Some(Stream::Stdin),
@@ -94,6 +95,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`StdcopyError`] as soon as the bytes cannot be a header. The stream cannot be resumed then.
+    #[inline]
     pub fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), StdcopyError> {
         let mut position = 0;
         loop {
@@ -117,6 +119,7 @@ impl Decoder {
     }
 
     /// Reads what `input` holds of a header, and gives how many bytes that was.
+    #[inline]
     fn read_header(&mut self, input: &[u8]) -> Result<usize, StdcopyError> {
         let mut used = 0;
         for (place, byte) in self.header[usize::from(self.header_len)..].iter_mut().zip(input) {
@@ -153,6 +156,7 @@ pub fn frame_header(stream: Stream, payload_bytes: u32) -> [u8; HEADER_BYTES] {
 }
 
 /// How many of `wanted` bytes are among `available`, and how many are wanted after that.
+#[inline]
 fn take(wanted: u32, available: usize) -> (usize, u32) {
     match u32::try_from(available) {
         Ok(available_bytes) if available_bytes < wanted => (available, wanted - available_bytes),

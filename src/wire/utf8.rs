@@ -12,6 +12,7 @@ const INCOMPLETE_BYTES_MAX: usize = 3;
 /// That is all of them but an incomplete and so far valid sequence at the end, which is at most three bytes
 /// long (RFC 3629, section 4). Bytes that are not UTF-8 at all pass: waiting would not make them valid. Only
 /// the last three bytes are looked at, whatever the length.
+#[inline]
 pub fn cut(bytes: &[u8]) -> usize {
     let end = bytes.len();
     for held in 1..=end.min(INCOMPLETE_BYTES_MAX) {
@@ -36,16 +37,19 @@ pub struct Tail {
 
 impl Tail {
     /// The bytes held, in the order they arrived.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// Is nothing held?
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Holds `bytes` instead of what was held. There is room for three; [`cut`] never leaves more.
+    #[inline]
     pub fn set(&mut self, bytes: &[u8]) {
         debug_assert!(bytes.len() <= INCOMPLETE_BYTES_MAX, "a tail is at most three bytes");
         self.len = 0;
@@ -56,16 +60,19 @@ impl Tail {
     }
 
     /// What was held; afterwards nothing is.
+    #[inline]
     pub fn take(&mut self) -> Tail {
         std::mem::take(self)
     }
 }
 
+#[inline]
 fn is_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
 
 /// How long the sequence is that `lead` starts; 1 for what starts none (C0, C1 and F5 upwards never do).
+#[inline]
 fn sequence_bytes(lead: u8) -> usize {
     match lead {
         0xc2..=0xdf => 2,
@@ -76,6 +83,7 @@ fn sequence_bytes(lead: u8) -> usize {
 }
 
 /// May `second` follow `lead`? Overlong forms, surrogates and what lies above U+10FFFF show here.
+#[inline]
 fn second_is_valid(lead: u8, second: u8) -> bool {
     match lead {
         0xe0 => (0xa0..=0xbf).contains(&second),

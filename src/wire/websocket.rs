@@ -39,6 +39,7 @@ pub enum Opcode {
 }
 
 impl From<Opcode> for OpCode {
+    #[inline]
     fn from(opcode: Opcode) -> Self {
         match opcode {
             Opcode::Text => OpCode::Data(coding::Data::Text),
@@ -59,12 +60,14 @@ pub struct FrameHead {
 
 impl FrameHead {
     /// The header as it is sent: 2, 4 or 10 bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
 
 /// The header of a whole, unmasked frame, with its length in the shortest form (RFC 6455, 5.2).
+#[inline]
 pub fn frame_head(opcode: Opcode, payload_bytes: usize) -> FrameHead {
     debug_assert!(
         payload_bytes <= CONTROL_BYTES_MAX || matches!(opcode, Opcode::Text | Opcode::Binary),
@@ -86,6 +89,7 @@ pub fn frame_head(opcode: Opcode, payload_bytes: usize) -> FrameHead {
 }
 
 /// Appends a whole frame. The payload of a control frame is at most [`CONTROL_BYTES_MAX`] bytes.
+#[inline]
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let head = frame_head(opcode, payload.len());
     out.reserve(head.as_bytes().len() + payload.len());

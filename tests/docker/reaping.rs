@@ -9,6 +9,7 @@ use crate::common::engine::Container;
 use crate::common::gateway::Gateway;
 use crate::common::visitor::Visitor;
 use entry::wire::message::Hello;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -254,9 +255,14 @@ fn vanished_without_a_shell(container: &Container, gateway: &Gateway) {
     drop(visitor);
 }
 
-/// How many processes run in it, as the engine's host sees them.
+/// How many processes run in it, as the engine's host sees them: they share a pid namespace.
 fn processes(container: &Container) -> usize {
-    container.engine.ask(&["top", &container.name]).lines().skip(1).count()
+    let first = container.engine.ask(&["inspect", "--format", "{{.State.Pid}}", &container.name]);
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(first.trim());
+    assert!(own.is_some(), "{} has no process {first}", container.name);
+    let all = fs::read_dir("/proc").expect("/proc");
+    all.flatten().filter(|entry| namespace(&entry.file_name().to_string_lossy()) == own).count()
 }
 
 #[test]

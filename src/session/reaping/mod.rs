@@ -108,9 +108,7 @@ impl Reaping {
                 );
                 (Call::ReapCreate, request)
             }
-            Stage::Starting(exec) => {
-                (Call::ReapStart, request::start_exec_detached(&self.dialect, exec, false))
-            }
+            Stage::Starting(exec) => (Call::ReapStart, request::start_exec_unheard(&self.dialect, exec)),
             Stage::Watching(exec) => (Call::ReapInspect, request::inspect_exec(&self.dialect, exec)),
             Stage::Helping(helping) => {
                 if *helping == Helping::Creating {
@@ -383,7 +381,8 @@ impl Reaping {
                 self.stage = Stage::Watching(exec.clone());
                 self.patience = config::REAP_WATCH_MILLISECONDS;
                 self.watch_until = now + config::REAPER_MILLISECONDS_MAX;
-                Next::Wait
+                // Podman answers when it has ended.
+                if self.dialect.podman { Next::Ask } else { Next::Wait }
             }
             // The container was stopped in between, or was not: the creation will tell.
             (Err(EngineError { kind: Fault::ExecNotFound, text, .. }), _) => {

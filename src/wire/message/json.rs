@@ -48,6 +48,7 @@ struct JsonRequest<'a> {
     content: Option<Cow<'a, str>>,
 }
 
+#[inline]
 pub(super) fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Result<Request<'a>, MessageError> {
     let request: JsonRequest<'_> =
         from_object(message, "the message is not a JSON object with msgType and content")?;
@@ -65,6 +66,7 @@ pub(super) fn decode_json<'a>(message: &[u8], scratch: &'a mut Vec<u8>) -> Resul
 }
 
 /// Reads a JSON object, and no array, which serde would take for one.
+#[inline]
 fn from_object<'a, T: serde::Deserialize<'a>>(
     message: &'a [u8],
     otherwise: &'static str,
@@ -76,6 +78,7 @@ fn from_object<'a, T: serde::Deserialize<'a>>(
 }
 
 /// Appends a JSON ResponseMessage as Go's encoder writes it: zero values left out, no spaces.
+#[inline]
 pub fn write_json(out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
     out.push(b'{');
     if kind != ResponseType::Stdout {
@@ -98,6 +101,7 @@ pub fn write_json(out: &mut Vec<u8>, kind: ResponseType, content: &[u8]) {
 }
 
 /// The exact length of what [`write_json`] appends, in bytes: its WebSocket header stands in front of it.
+#[inline]
 pub fn json_len(kind: ResponseType, content_bytes: usize) -> usize {
     let kind_bytes = if kind == ResponseType::Stdout { 0 } else { br#""msgType":0"#.len() };
     let content_field =

@@ -174,6 +174,7 @@ impl Decoder {
     /// # Errors
     /// The client broke the protocol, see [`ProtocolError`]. It is found at the first byte that shows it,
     /// headers being read whole; after it all bytes are used and say nothing.
+    #[inline]
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<(usize, Option<Event>), ProtocolError> {
         let read = self.read(buffer);
         if matches!(read, Err(_) | Ok((_, Some(Event::Close { .. })))) {
@@ -182,6 +183,7 @@ impl Decoder {
         read
     }
 
+    #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> Result<(usize, Option<Event>), ProtocolError> {
         match &mut self.state {
             State::Header { bytes, len } => {
@@ -210,6 +212,7 @@ impl Decoder {
     }
 
     /// Goes on behind a header: with the payload that is in `buffer` from `start`.
+    #[inline]
     fn begin(
         &mut self,
         frame: Frame,
@@ -246,6 +249,7 @@ impl Decoder {
     }
 
     /// Checks a data frame against the message it belongs to (RFC 6455, 5.4) and against the limit.
+    #[inline]
     fn begin_data(&mut self, opcode: coding::Data, payload_bytes: u32) -> Result<(), ProtocolError> {
         self.message = match (opcode, self.message) {
             (coding::Data::Continue, Message::None) => {
@@ -268,6 +272,7 @@ impl Decoder {
     }
 
     /// Hands on what `buffer` holds, from `start`, of a data frame of which `left` bytes are to come.
+    #[inline]
     fn data(
         &mut self,
         start: usize,
@@ -321,6 +326,7 @@ const RESERVED_OPCODE: ProtocolError = ProtocolError::protocol("a reserved opcod
 
 /// Reads a header of which `held` (the first `held_len` bytes) has arrived before: the frame, and how much of
 /// `input` its header took. Without a frame all of `input` is part of the header and is held.
+#[inline]
 fn read_header(
     held: &mut [u8; HEADER_BYTES_MAX - 1],
     held_len: &mut u8,
@@ -350,6 +356,7 @@ fn read_header(
 }
 
 /// Parses a header and checks what can be seen in it alone (RFC 6455, 5.2 and 5.5).
+#[inline]
 fn parse_header(bytes: &[u8]) -> Result<Option<(Frame, usize)>, ProtocolError> {
     let mut cursor = Cursor::new(bytes);
     let parsed = FrameHeader::parse(&mut cursor).map_err(|_| RESERVED_OPCODE)?;
@@ -392,6 +399,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(Frame, usize)>, ProtocolError> {
     Ok(Some((Frame::Control { kind, payload_bytes, mask }, consumed(&cursor))))
 }
 
+#[inline]
 fn consumed(cursor: &Cursor<&[u8]>) -> usize {
     let length = cursor.get_ref().len();
     usize::try_from(cursor.position()).map_or(length, |position| position.min(length))
@@ -456,6 +464,7 @@ fn check_text(character: &mut utf8::Tail, piece: &[u8]) -> Result<(), ProtocolEr
 }
 
 /// Takes the mask off, eight bytes at a time (RFC 6455, 5.3). The mask's first byte belongs to the first one.
+#[inline]
 fn unmask(bytes: &mut [u8], mask: [u8; MASK_BYTES]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
