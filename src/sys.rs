@@ -178,6 +178,23 @@ pub fn return_freed_memory() {
     }
 }
 
+/// Gives the memory of this back to the kernel, but for what shares a page with others; what was given back reads as
+/// zeros, and costs a page fault when it is touched again.
+pub fn return_pages(bytes: &mut [u8]) {
+    // SAFETY: no pointers.
+    let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    if !page_bytes.is_power_of_two() {
+        return;
+    }
+    let skipped = bytes.as_ptr().align_offset(page_bytes).min(bytes.len());
+    let pages = &mut bytes[skipped..];
+    let length = pages.len() / page_bytes * page_bytes;
+    // SAFETY: they are whole pages of a slice that is borrowed mutably, and any bytes are its valid content.
+    unsafe {
+        libc::madvise(pages.as_mut_ptr().cast(), length, libc::MADV_DONTNEED);
+    }
+}
+
 /// Unmaps what the process has read of its own file so far. Most of it was needed to start only; what still is comes back
 /// out of the page cache as it is used, some 64 KiB at a time.
 pub fn forget_start() {
@@ -519,6 +536,29 @@ pub fn wait_until_ready(fd: BorrowedFd<'_>, for_writing: bool) -> io::Result<()>
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_pages_are_returned() {
+        let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+        let mut bytes = vec![1; 8 * page_bytes];
+        for (start, length) in [(0, 8 * page_bytes), (3, 5 * page_bytes), (page_bytes - 1, 2), (7, 0)] {
+            bytes.fill(1);
+            let range = start..start + length;
+            let first = bytes.as_ptr().wrapping_add(start) as usize;
+            let whole = first.next_multiple_of(page_bytes)..(first + length) / page_bytes * page_bytes;
+            return_pages(&mut bytes[range]);
+            let base = bytes.as_ptr() as usize;
+            for (at, byte) in bytes.iter().enumerate() {
+                let expected = u8::from(!whole.contains(&(base + at)));
+                assert_eq!(*byte, expected, "{start} {length} {at}");
+            }
         }
     }
 }

@@ -195,6 +195,8 @@ pub const DESCRIPTORS_PER_LOOP: usize = 4 + 4 * CALL_CONNECTIONS_MAX;
 pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 /// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
 pub const CROWD_SESSIONS_MIN: usize = 512;
+/// What may lie in a loop's lent buffers when it rests: larger ones are given back to the kernel.
+pub const LENT_BYTES_KEPT: usize = 8 * 1024;
 /// So much of a loop's empty buffers is worth a call to give it back to the kernel.
 pub const FREED_BYTES_MIN: usize = 128 * 1024;
 /// What a terminal is taken for whose size nobody has told yet.
@@ -263,4 +265,24 @@ pub fn first_ping_at(now: u64, number: u64) -> u64 {
 /// when they would hold all processors.
 pub fn loop_phase_milliseconds(number: usize, loops: usize) -> u64 {
     PING_SLOT_MILLISECONDS * number as u64 / loops.max(1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_pings_are_spread() {
+        let half = PING_INTERVAL_MILLISECONDS / 2;
+        let now = 12_345;
+        let dues: Vec<u64> = (0..1000).map(|number| first_ping_at(now, number)).collect();
+        assert!(dues.iter().all(|due| (now + half..now + 2 * half).contains(due)));
+        assert!(dues.iter().all(|due| due % PING_SLOT_MILLISECONDS == 0));
+        assert_eq!(PING_INTERVAL_MILLISECONDS % PING_SLOT_MILLISECONDS, 0);
+        for tenth in 0..10 {
+            let begin = now + half + tenth * half / 10;
+            let count = dues.iter().filter(|due| (begin..begin + half / 10).contains(due)).count();
+            assert!((50..200).contains(&count), "{count} of 1000 in tenth {tenth}");
+        }
+    }
 }

@@ -127,6 +127,8 @@ struct Gateway {
     pool: Pool,
     /// Lent to whoever reads.
     buffer: Box<[u8]>,
+    /// The most that has been read into it since its memory was last given back.
+    largest_read: usize,
     text: Vec<u8>,
     to_client: Lane,
     to_engine: Lane,
@@ -325,6 +327,7 @@ impl Gateway {
             match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
+                    self.largest_read = self.largest_read.max(count);
                     self.step(key, Input::ClientBytes(count));
                 }
                 Filled::Blocked => break,
@@ -342,6 +345,7 @@ impl Gateway {
             match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
+                    self.largest_read = self.largest_read.max(count);
                     self.step(key, Input::EngineBytes(count));
                 }
                 Filled::Blocked => break,
@@ -502,6 +506,13 @@ impl Gateway {
             self.sessions_peak = here;
         }
         // Where only the time wakes the loop, no flood is under way that would need the empty buffers again.
+        if quiet && self.largest_read > config::LENT_BYTES_KEPT {
+            self.largest_read = 0;
+            sys::return_pages(&mut self.buffer);
+            for lane in [&mut self.to_client, &mut self.to_engine] {
+                lane.bytes.shrink_to(config::LENT_BYTES_KEPT);
+            }
+        }
         let freed = if quiet || crowd_left { self.pool.clear() } else { 0 };
         if crowd_left || freed >= config::FREED_BYTES_MIN {
             sys::return_freed_memory();

@@ -199,6 +199,7 @@ impl Server {
                 peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
+                largest_read: 0,
                 text: Vec::new(),
                 to_client: Lane::default(),
                 to_engine: Lane::default(),
