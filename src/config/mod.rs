@@ -314,36 +314,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn container_patterns() {
-        let table = [
-            ("*", "anything", true),
-            ("web-*", "web-1", true),
-            ("web-*", "xweb-1", false),
-            ("*-db", "shop-db", true),
-            ("*-db", "shop-db2", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "acb", false),
-            ("web", "web", true),
-            ("web", "web2", false),
-        ];
-        for (pattern, name, permitted) in table {
-            let rule = ContainerRule::new(vec![pattern.to_owned()]);
-            assert_eq!(rule.permits(name), permitted, "{pattern} {name}");
+    fn a_container_is_permitted_by_any_of_its_patterns() {
+        let rule = ContainerRule::new(vec!["web-*".to_owned(), "db".to_owned()]);
+        for (name, permitted) in [("web-1", true), ("db", true), ("db-1", false), ("my-web-1", false)] {
+            assert_eq!(rule.permits(name), permitted, "{name}");
         }
-    }
-
-    #[test]
-    fn first_pings_are_spread() {
-        let half = PING_INTERVAL_MILLISECONDS / 2;
-        let now = 12_345;
-        let dues: Vec<u64> = (0..1000).map(|number| first_ping_at(now, number)).collect();
-        assert!(dues.iter().all(|due| (now + half..now + 2 * half).contains(due)));
-        assert!(dues.iter().all(|due| due % PING_SLOT_MILLISECONDS == 0));
-        assert_eq!(PING_INTERVAL_MILLISECONDS % PING_SLOT_MILLISECONDS, 0);
-        for tenth in 0..10 {
-            let begin = now + half + tenth * half / 10;
-            let count = dues.iter().filter(|due| (begin..begin + half / 10).contains(due)).count();
-            assert!((50..200).contains(&count), "{count} of 1000 in tenth {tenth}");
-        }
+        assert!(!ContainerRule::default().permits("web-1"));
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod deadlines;
 mod driver;
+mod early;
 mod ending;
 mod guarding;
 mod helping;
@@ -13,6 +14,7 @@ mod lasting;
 mod opening;
 mod pace;
 mod page;
+mod pings;
 mod reaping;
 mod streaming;
 mod watching;
