@@ -564,7 +564,6 @@ impl Session {
 }
 
 /// Sends a rare message (not output) to the client.
-#[inline]
 fn send(codec: Codec, cx: &mut Context<'_>, response: ResponseMessage) {
     let message = encode_response(codec, response);
     write_frame(&mut cx.to_client.bytes, Opcode::Binary, &message);

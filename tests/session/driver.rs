@@ -460,6 +460,11 @@ impl Visit {
     }
 }
 
+/// The hello of who wants a shell on a terminal.
+pub(crate) fn terminal() -> Hello {
+    Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
         let seen = String::from_utf8_lossy(&self.seen);

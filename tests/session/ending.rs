@@ -1,7 +1,8 @@
 //! How sessions end, and what is left behind: nothing.
 
 use crate::driver::{
-    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, upgraded,
+    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, SAFELY, Speaks, Visit, frame, terminal,
+    upgraded,
 };
 use entry::crowd::{Crowd, Limits};
 use entry::outcome::{Outcome, StartFault};
@@ -9,10 +10,6 @@ use entry::session::Call;
 use entry::wire::message::Hello;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
-
-fn terminal() -> Hello {
-    Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
-}
 
 fn command() -> Hello {
     Hello { stdin: true, command: vec!["cat".to_owned()], ..Hello::default() }

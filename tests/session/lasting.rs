@@ -1,6 +1,6 @@
 //! How long a session may last, how long nobody may type in it, and what is said before; and a gateway that drains.
 
-use crate::driver::{ALL_CLIENTS, Heard, Kind, PEER, Speaks, Visit, frame, upgraded};
+use crate::driver::{ALL_CLIENTS, Heard, Kind, PEER, Speaks, Visit, frame, terminal, upgraded};
 use entry::config::{PING_INTERVAL_MILLISECONDS, READ_BYTES};
 use entry::outcome::Outcome;
 use entry::session::{Session, SessionId};
@@ -8,10 +8,6 @@ use entry::wire::message::{Hello, RequestType};
 use serde_json::json;
 
 const MINUTE: u64 = 60_000;
-
-fn terminal() -> Hello {
-    Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
-}
 
 /// A command without a terminal that reads its input.
 fn command() -> Hello {

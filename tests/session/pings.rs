@@ -1,13 +1,9 @@
 //! LAIN's PINGs, when they come, and WebSocket's own.
 
-use crate::driver::{ALL_CLIENTS, Heard, Kind, Speaks, Visit};
+use crate::driver::{ALL_CLIENTS, Heard, Kind, Speaks, Visit, terminal};
 use entry::config;
 use entry::wire::message::Hello;
 use tungstenite::Message;
-
-fn terminal() -> Hello {
-    Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
-}
 
 #[test]
 fn pings_come_every_ten_seconds_from_the_upgrade_on() {

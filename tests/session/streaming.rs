@@ -1,17 +1,14 @@
 //! Both directions of an open session, and what is told meanwhile.
 
 use crate::driver::{
-    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Speaks, Visit, frame, response, upgraded,
+    ALL_CLIENTS, ALL_ENGINES, CONTAINER, EXEC, Heard, Kind, PACES, Speaks, Visit, frame, response, terminal,
+    upgraded,
 };
 use entry::config;
 use entry::outcome::Outcome;
 use entry::session::Call;
 use entry::wire::message::{Hello, RequestType};
 use serde_json::json;
-
-fn terminal() -> Hello {
-    Hello { tty: true, columns: 80, rows: 24, ..Hello::default() }
-}
 
 fn command() -> Hello {
     Hello { stdin: true, command: vec!["cat".to_owned()], ..Hello::default() }
