@@ -12,10 +12,19 @@ pub(crate) enum Goal {
     AtMostPeer,
     /// No less than haproxy's.
     AtLeastPeer,
+    /// No more than so many times what the kernel takes for a send in the same run ([`PRICE`]).
+    AtMostPrice(f64),
 }
 
 /// Whose figures ours are held to.
 pub(crate) const PEER: &str = "haproxy";
+
+/// The figure that says what the kernel takes for a send.
+pub(crate) const PRICE: &str = "ping_price_us";
+
+/// The idle CPU's goal is 0.6 % of a core for 900 PINGs a second, which is 6.67 µs each, where the kernel takes 4 of them.
+/// How much it takes differs from machine to machine, so this is the goal's other half.
+const PING_GOAL: f64 = 6.67 / 4.0;
 
 /// A figure.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +39,10 @@ const fn row(key: &'static str, title: &'static str, unit: &'static str, goal: G
     Row { key, title, unit, goal }
 }
 
-use Goal::{AtLeast, AtLeastPeer, AtMost, AtMostPeer, Exactly, Told};
+use Goal::{AtLeast, AtLeastPeer, AtMost, AtMostPeer, AtMostPrice, Exactly, Told};
 
 /// In the order of the table.
-pub(crate) const ROWS: [Row; 65] = [
+pub(crate) const ROWS: &[Row] = &[
     row("idle_kib", "memory per idle session, RSS growth", "KiB", AtMost(0.5)),
     row("idle_anonymous_kib", "  of it anonymous", "KiB", Told),
     row("moved_kib", "memory per session after each moved its bytes both ways", "KiB", AtMost(0.5)),
@@ -42,8 +51,8 @@ pub(crate) const ROWS: [Row; 65] = [
     row("idle_machine_kernel_kib", "kernel memory per idle session, all ends on this machine", "KiB", Told),
     row("moved_machine_kernel_kib", "  after each moved its bytes", "KiB", Told),
     row("idle_cpu_percent", "idle CPU with all PINGs", "% of a core", AtMost(0.6)),
-    row("ping_cpu_us", "  CPU per PING", "µs", Told),
-    row("ping_price_us", "  what a bare loop of sends pays the kernel for one", "µs", Told),
+    row("ping_cpu_us", "  CPU per PING", "µs", AtMostPrice(PING_GOAL)),
+    row(PRICE, "  what a bare loop of sends pays the kernel for one", "µs", Told),
     row("empty_cpu_percent", "CPU after all have gone", "% of a core", AtMost(0.05)),
     row("ping_gap_p50_ms", "PING gap p50", "ms", Told),
     row("ping_off_p99_ms", "PING gap, p99 of its distance from 10 s", "ms", AtMost(50.0)),
@@ -53,12 +62,14 @@ pub(crate) const ROWS: [Row; 65] = [
     row("keys_max_us", "round trip, longest", "µs", Told),
     row("keys_late_p50_us", "  of it the driver was late p50", "µs", Told),
     row("keys_late_p99_us", "  of it the driver was late p99", "µs", Told),
+    row("keys_disturbed_s", "  seconds left out, since the hypervisor took a tick", "s", Told),
     row("keys_cpu_us", "CPU per key, 1,000/s over all sessions", "µs", AtMostPeer),
     row("fast_cpu_us", "CPU per key, 8,000/s", "µs", AtMostPeer),
     row("fast_p50_us", "round trip p50, 8,000 keys/s", "µs", Told),
     row("fast_p99_us", "round trip p99, 8,000 keys/s", "µs", Told),
     row("fast_max_us", "round trip, longest, 8,000 keys/s", "µs", Told),
     row("fast_late_p99_us", "  of it the driver was late p99", "µs", Told),
+    row("fast_disturbed_s", "  seconds left out, since the hypervisor took a tick", "s", Told),
     row("tty32_mb_s", "flood, raw tty, 32 KiB writes", "MB/s", AtLeastPeer),
     row("tty32_cpu_s_gb", "  CPU per GB", "s", AtMostPeer),
     row("tty4_mb_s", "flood, raw tty, 4 KiB writes", "MB/s", AtLeastPeer),
@@ -111,12 +122,18 @@ impl Goal {
             Exactly(value) => format!("{value}"),
             AtMostPeer => format!("≤ {PEER}"),
             AtLeastPeer => format!("≥ {PEER}"),
+            AtMostPrice(times) => format!("≤ {times:.2} of the next row"),
         }
     }
 
     /// Whether a value reaches it, and by which share of the goal it stands (more than one misses, for an upper
     /// limit); None where nothing can be said.
-    pub(crate) fn judge(self, value: Option<f64>, peer: Option<f64>) -> Option<(bool, f64)> {
+    pub(crate) fn judge(
+        self,
+        value: Option<f64>,
+        peer: Option<f64>,
+        price: Option<f64>,
+    ) -> Option<(bool, f64)> {
         let value = value?;
         match self {
             Told => None,
@@ -126,6 +143,7 @@ impl Goal {
             Exactly(wanted) => Some((value == wanted, f64::NAN)),
             AtMostPeer => peer.map(|peer| (value <= peer, value / peer)),
             AtLeastPeer => peer.map(|peer| (value >= peer, value / peer)),
+            AtMostPrice(times) => price.map(|price| (value <= price * times, value / (price * times))),
         }
     }
 }

@@ -200,6 +200,11 @@ fn machine_ticks() -> [u64; 3] {
     [busy, at(7), busy + at(3) + at(4) + at(7)]
 }
 
+/// Ticks that hypervisors have taken from the machine so far.
+pub(crate) fn stolen_ticks() -> u64 {
+    machine_ticks()[1]
+}
+
 fn own_ticks() -> u64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind = text.rsplit_once(") ").map_or("", |(_, rest)| rest);

@@ -1,7 +1,8 @@
 //! Figures of several rounds and contenders → medians, a table for people, JSON for programs.
 
-use crate::catalog::{PEER, ROWS, Row};
+use crate::catalog::{PEER, PRICE, ROWS, Row};
 use crate::driver::exact;
+use crate::driver::tally::median;
 use crate::measure::Verdict;
 use crate::scenario::Figures;
 use serde_json::{Map, Value, json};
@@ -41,14 +42,7 @@ impl Report {
     }
 
     pub(crate) fn median(&self, contender: &str, key: &str) -> Option<f64> {
-        let mut values = self.rounds.get(contender)?.get(key)?.clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        Some(if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        })
+        self.rounds.get(contender)?.get(key).map(|values| median(values.clone()))
     }
 
     /// The table: one row a figure, one column a contender; with `judged`, what must be reached and whether it is.
@@ -115,7 +109,8 @@ impl Report {
         let mut line = vec![row.title.to_owned(), row.unit.to_owned(), number(ours)];
         line.extend(peers.iter().map(|name| number(self.median(name, row.key))));
         if judged {
-            let verdict = row.goal.judge(ours, self.median(PEER, row.key));
+            let (peer, price) = (self.median(PEER, row.key), self.median("entry", PRICE));
+            let verdict = row.goal.judge(ours, peer, price);
             line.push(row.goal.words());
             line.push(match verdict {
                 Some((true, _)) => "yes".to_owned(),
@@ -236,16 +231,17 @@ pub(crate) fn merge(reports: &[Value]) -> (Figures, Vec<String>, u64) {
         let sum: f64 = values.iter().sum();
         let most = values.iter().copied().fold(f64::MIN, f64::max);
         let mean = sum / exact(values.len() as u64);
-        let value = if ["_p50_", "_p99_", "_max_", "code"].iter().any(|part| key.contains(part)) {
-            most
-        } else if ["_kib", "_cpu_us", "_gb", "start_rss_mib", "binary_mb"]
-            .iter()
-            .any(|end| key.ends_with(end))
-        {
-            mean
-        } else {
-            sum
-        };
+        let value =
+            if ["_p50_", "_p99_", "_max_", "_disturbed_", "code"].iter().any(|part| key.contains(part)) {
+                most
+            } else if ["_kib", "_cpu_us", "_gb", "start_rss_mib", "binary_mb"]
+                .iter()
+                .any(|end| key.ends_with(end))
+            {
+                mean
+            } else {
+                sum
+            };
         (key, value)
     });
     (figures.collect(), faults, faults_count)

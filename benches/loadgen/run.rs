@@ -78,8 +78,8 @@ fn perform(field: &mut Field<'_>, scenario: &str, options: &Options) -> io::Resu
     match name {
         "memory" => field.memory("memory"),
         "idle" => field.idle(number(0, short(32.0, 5.0))),
-        "keys" => field.keys("keys", number(0, 1_000.0), number(1, short(10.0, 3.0))),
-        "fast" => field.keys("fast", number(0, 8_000.0), number(1, short(5.0, 2.0))),
+        "keys" => field.keys("keys", number(0, 1_000.0), number(1, short(10.0, 3.0)), !options.lane),
+        "fast" => field.keys("fast", number(0, 8_000.0), number(1, short(5.0, 2.0)), !options.lane),
         "move" => {
             field.move_bytes(mebibytes(number(0, 1.0)))?;
             field.memory("moved")
@@ -214,7 +214,7 @@ fn dense_stage(field: &mut Field<'_>, options: &Options, round: usize, quick: bo
     if round == 0 {
         field.idle(if quick { 12.0 } else { 32.0 })?;
     }
-    field.keys("keys", 1_000.0, if quick { 4.0 } else { 10.0 })?;
+    field.keys("keys", 1_000.0, if quick { 4.0 } else { 10.0 }, true)?;
     let bytes = if quick { 50_000_000 } else { 200_000_000 };
     let typing = Some(1_000.0);
     field.flood(&Flood { name: "near", sessions: 8, bytes, write_bytes: 32_768, tty: true, typing })?;
@@ -231,7 +231,7 @@ fn dense_stage(field: &mut Field<'_>, options: &Options, round: usize, quick: bo
 /// A thousand sessions: fast keys, floods.
 fn fast_stage(field: &mut Field<'_>, options: &Options, quick: bool) -> io::Result<()> {
     hold(field, options, 1_000.min(options.sessions))?;
-    field.keys("fast", 8_000.0, if quick { 2.0 } else { 5.0 })?;
+    field.keys("fast", 8_000.0, if quick { 2.0 } else { 5.0 }, true)?;
     let bytes = if quick { 20_000_000 } else { 100_000_000 };
     for (name, write_bytes, tty) in
         [("tty32", 32_768, true), ("tty4", 4_096, true), ("std32", 32_768, false), ("std4", 4_096, false)]
@@ -262,7 +262,7 @@ pub(crate) fn check(options: &Options) -> io::Result<bool> {
     let options = Options { speech: Speech::Mixed, ..options.clone() };
     let right = conduct(&options, 1, false, |field, _| {
         hold(field, &options, options.sessions)?;
-        field.keys("keys", 1_000.0, 3.0)?;
+        field.keys("keys", 1_000.0, 3.0, false)?;
         field.churn(300.0, 4.0)?;
         field.mix(120, 3.0)?;
         field.move_bytes(65_536)?;

@@ -44,3 +44,14 @@ pub(crate) fn quantile(times: &[u64], share: f64) -> f64 {
     let place = ((sorted.len() - 1) as f64 * share).round() as usize;
     sorted[place] as f64
 }
+
+/// The value in the middle; NaN when there are none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}

@@ -1,5 +1,6 @@
 //! What is done to a contender, and the figures that come of it. Each scenario leaves behind what it found, or says so.
 
+mod keys;
 mod loads;
 
 pub(crate) use loads::Flood;
@@ -224,33 +225,6 @@ impl<'a> Field<'a> {
         self.note("ping_gap_p50_ms", quantile(&gaps, 0.5) / 1e6);
         self.note("ping_gap_max_ms", quantile(&gaps, 1.0) / 1e6);
         self.note("ping_off_p99_ms", quantile(&off, 0.99) / 1e6);
-        Ok(())
-    }
-
-    /// Types over all sessions.
-    pub(crate) fn keys(&mut self, name: &str, rate: f64, seconds: f64) -> io::Result<()> {
-        self.phase(&format!("{rate} keys a second"));
-        let echoes = self.echoes.clone();
-        if echoes.is_empty() {
-            return Ok(());
-        }
-        self.driver.tally.trips.clear();
-        self.driver.tally.lateness.clear();
-        let cpu = self.contender.watched.cpu_seconds();
-        let count = whole(rate * seconds);
-        self.driver.paced(rate, count, |driver, key, due| {
-            let number = echoes[spread(key, echoes.len())];
-            if !driver.is_over(number) {
-                driver.key(number, due);
-            }
-            Ok(())
-        })?;
-        self.await_even(&echoes)?;
-        if self.watches() {
-            let spent = self.contender.watched.cpu_seconds() - cpu;
-            self.note(&format!("{name}_cpu_us"), 1e6 * spent / exact(count));
-        }
-        self.note_trips(name, 1e3);
         Ok(())
     }
 
