@@ -6,7 +6,6 @@ use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
-use crate::sys;
 use crate::systemd::{Manager, Passed};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -99,7 +98,6 @@ fn serve(config: &Config, passed: Passed) -> io::Result<()> {
     let admin = admin.map(|bound| bound.answer(server.insight())).transpose()?;
     let mut manager = Manager::of_process();
     manager.ready(&server.insight())?;
-    sys::forget_start();
     for signal in signals.forever() {
         match signal {
             SIGHUP => manager.reloading(|| reload(&server, admin.as_ref()))?,

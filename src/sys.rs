@@ -169,8 +169,10 @@ pub fn bound_unread(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
 }
 
-/// Gives memory that was freed back to the kernel, where the allocator keeps it (glibc's malloc_trim).
+/// Gives memory that was freed back to the kernel, where the allocator keeps it (glibc's malloc_trim), and what a crowd or
+/// a flood alone needed of the program's file.
 pub fn return_freed_memory() {
+    forget_file();
     #[cfg(target_env = "gnu")]
     // SAFETY: no pointers; it takes the allocator's own locks.
     unsafe {
@@ -195,9 +197,9 @@ pub fn return_pages(bytes: &mut [u8]) {
     }
 }
 
-/// Unmaps what the process has read of its own file so far. Most of it was needed to start only; what still is comes back
-/// out of the page cache as it is used, some 64 KiB at a time.
-pub fn forget_start() {
+/// Unmaps what the process has used of its own file so far: its code, and what it only reads. Most of it was needed to start
+/// only; what still is comes back out of the page cache as it is used, some 64 KiB at a time.
+pub fn forget_file() {
     extern "C" fn forget(
         object: *mut libc::dl_phdr_info,
         _size: libc::size_t,

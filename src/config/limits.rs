@@ -248,9 +248,12 @@ pub const PING_INTERVAL_MILLISECONDS: u64 = 10_000;
 /// ten sends. The interval is a multiple of it, and so is it of the wheel's tick: nobody is pinged late for it.
 pub const PING_SLOT_MILLISECONDS: u64 = 80;
 
-/// How much earlier a PING may be sent: a turn of the loop in which nothing is due takes along one that soon is. So they
-/// go one by one between the keystrokes of a busy loop, which else would wait behind a slot's worth of them.
+/// How much earlier a PING may be sent: a turn of the loop that sends clients something, and in which nothing is due, takes
+/// some along that soon are. So they go between the keystrokes of a busy loop, which else would wait behind a slot's worth of
+/// them; and behind an echo, not between a key and its echo.
 pub const PING_EARLY_MILLISECONDS: u64 = PING_SLOT_MILLISECONDS / 2;
+/// So many are taken along by such a turn.
+pub const PINGS_EARLY_PER_TURN: usize = 2;
 
 /// When the first PING of a session is due that was upgraded at `now`: 5 to 10 s later, spread, so that clients that
 /// came together are not pinged together.

@@ -142,6 +142,8 @@ struct Gateway {
     /// The most sessions since memory was last given back.
     sessions_peak: usize,
     stopping: Arc<AtomicBool>,
+    /// Whether clients were sent something in this turn.
+    spoke: bool,
     /// Until when open sessions may go on, once nobody new is let in.
     drain_until: Option<Millis>,
     stop_at: Option<Millis>,
@@ -205,8 +207,10 @@ impl Gateway {
         self.connect_waiting();
         self.peers.timer(&mut self.pool, self.now);
         self.wheel.advance(self.now, &mut self.fired);
-        if self.fired.is_empty() {
-            self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+        if std::mem::take(&mut self.spoke) && self.fired.is_empty() {
+            for _ in 0..config::PINGS_EARLY_PER_TURN {
+                self.fired.extend(self.wheel.take_until(self.now + config::PING_EARLY_MILLISECONDS));
+            }
         }
         for _ in 0..config::TIMERS_PER_TURN {
             let Some(index) = self.fired.pop() else { break };
@@ -451,6 +455,7 @@ impl Gateway {
         }
         self.pulse.moved(input, output);
         if !to_client.is_empty() {
+            self.spoke = true;
             if let Some(leg) = &mut entry.client
                 && leg.send(pool, buffer, to_client).is_err()
             {

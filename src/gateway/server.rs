@@ -200,6 +200,7 @@ impl Server {
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
                 largest_read: 0,
+                spoke: false,
                 text: Vec::new(),
                 to_client: Lane::default(),
                 to_engine: Lane::default(),
@@ -265,6 +266,8 @@ impl Server {
                     }
                 }
             }
+            // That was the last of the start.
+            sys::forget_file();
             // An operator who asks hears whether engines that were away are so still, though nobody enters meanwhile.
             if !watched {
                 return;

@@ -76,6 +76,8 @@ impl<'a> Field<'a> {
             base_kernel_kib: (0.0, 0.0),
             base_running: 0,
         };
+        // Whoever listens is not done with starting.
+        field.rest(0.5)?;
         field.note("start_rss_mib", field.contender.watched.rss_kib() / 1024.0);
         field.phase("warm-up");
         field.open_echoes(WARM_SESSIONS, 200.0)?;
