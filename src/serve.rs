@@ -6,6 +6,7 @@ use crate::demo::{DemoEngine, DemoOptions};
 use crate::engine::Address;
 use crate::gateway::Server;
 use crate::logging;
+use crate::sys;
 use crate::systemd::{Manager, Passed};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -82,6 +83,7 @@ fn drain(
 }
 
 fn serve(config: &Config, passed: Passed) -> io::Result<()> {
+    sys::keep_little_freed_memory();
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut config = config.clone();

@@ -198,7 +198,7 @@ pub const CROWD_SESSIONS_MIN: usize = 512;
 /// What may lie in a loop's lent buffers when it rests: larger ones are given back to the kernel.
 pub const LENT_BYTES_KEPT: usize = 8 * 1024;
 /// So much of a loop's empty buffers is worth a call to give it back to the kernel.
-pub const FREED_BYTES_MIN: usize = 128 * 1024;
+pub const FREED_BYTES_MIN: usize = 64 * 1024;
 /// What a terminal is taken for whose size nobody has told yet.
 pub const WINDOW_UNTOLD: WindowSize = WindowSize { columns: 80, rows: 24 };
 

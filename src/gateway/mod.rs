@@ -129,6 +129,8 @@ struct Gateway {
     buffer: Box<[u8]>,
     /// The most that has been read into it since its memory was last given back.
     largest_read: usize,
+    /// What was given back to the allocator, and perhaps not yet to the kernel.
+    freed_bytes: usize,
     text: Vec<u8>,
     to_client: Lane,
     to_engine: Lane,
@@ -515,11 +517,15 @@ impl Gateway {
             self.largest_read = 0;
             sys::return_pages(&mut self.buffer);
             for lane in [&mut self.to_client, &mut self.to_engine] {
+                self.freed_bytes += lane.bytes.capacity();
                 lane.bytes.shrink_to(config::LENT_BYTES_KEPT);
             }
         }
-        let freed = if quiet || crowd_left { self.pool.clear() } else { 0 };
-        if crowd_left || freed >= config::FREED_BYTES_MIN {
+        if quiet || crowd_left {
+            self.freed_bytes += self.pool.clear();
+        }
+        if crowd_left || self.freed_bytes >= config::FREED_BYTES_MIN {
+            self.freed_bytes = 0;
             sys::return_freed_memory();
         }
     }

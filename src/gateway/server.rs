@@ -200,6 +200,7 @@ impl Server {
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
                 largest_read: 0,
+                freed_bytes: 0,
                 spoke: false,
                 text: Vec::new(),
                 to_client: Lane::default(),
