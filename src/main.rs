@@ -17,6 +17,7 @@ Usage:
   entry top [OPTIONS]                                       who is in, live
   entry play [OPTIONS] FILE                                 shows a recording
   entry demo [-- COMMAND…]                                  try it on this machine, without Docker
+  entry version                                             which Entry this is
 
 entry SUBCOMMAND --help tells more.
 ";
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
         Some("token") => entry::token::main(arguments).into(),
         Some("help" | "--help" | "-h") => {
             let _ = std::io::stdout().write_all(USAGE.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Some("version" | "--version" | "-V") => {
+            let _ = writeln!(std::io::stdout(), "entry {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {

@@ -193,7 +193,8 @@ pub const DESCRIPTORS_RESERVED: usize = 64;
 pub const DESCRIPTORS_PER_LOOP: usize = 4 + 4 * CALL_CONNECTIONS_MAX;
 /// What may be held of bytes that wait for somebody who does not take them, over all sessions.
 pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
-/// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel.
+/// When half of a loop's sessions have gone, and at least so many, their memory is given back to the kernel; and when so many
+/// have come, what they needed for that.
 pub const CROWD_SESSIONS_MIN: usize = 512;
 /// What may lie in a loop's lent buffers when it rests: larger ones are given back to the kernel.
 pub const LENT_BYTES_KEPT: usize = 8 * 1024;

@@ -25,6 +25,7 @@ mod server;
 pub mod slab;
 pub mod socket;
 mod telling;
+mod tide;
 pub mod timer;
 mod tokens;
 mod upstream;
@@ -66,6 +67,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
+use tide::Tide;
 use timer::Wheel;
 use tokens::{KIND_BITS, KIND_CALL, KIND_CLIENT, KIND_OWN, key_of, listener_of, token_of};
 use watching::{Gallery, View};
@@ -127,10 +129,6 @@ struct Gateway {
     pool: Pool,
     /// Lent to whoever reads.
     buffer: Box<[u8]>,
-    /// The most that has been read into it since its memory was last given back.
-    largest_read: usize,
-    /// What was given back to the allocator, and perhaps not yet to the kernel.
-    freed_bytes: usize,
     text: Vec<u8>,
     to_client: Lane,
     to_engine: Lane,
@@ -141,8 +139,7 @@ struct Gateway {
     dying: Vec<Key>,
     /// Slots whose time has come and whose turn has not.
     fired: Vec<u32>,
-    /// The most sessions since memory was last given back.
-    sessions_peak: usize,
+    tide: Tide,
     stopping: Arc<AtomicBool>,
     /// Whether clients were sent something in this turn.
     spoke: bool,
@@ -333,7 +330,7 @@ impl Gateway {
             match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
-                    self.largest_read = self.largest_read.max(count);
+                    self.tide.reads(count);
                     self.step(key, Input::ClientBytes(count));
                 }
                 Filled::Blocked => break,
@@ -351,7 +348,7 @@ impl Gateway {
             match leg.fill(&mut self.buffer[config::HEADROOM_BYTES..][..share]) {
                 Filled::Bytes(count) => {
                     budget = budget.saturating_sub(count);
-                    self.largest_read = self.largest_read.max(count);
+                    self.tide.reads(count);
                     self.step(key, Input::EngineBytes(count));
                 }
                 Filled::Blocked => break,
@@ -502,30 +499,20 @@ impl Gateway {
         }
     }
 
-    /// After a crowd has gone, its memory goes back to the kernel; not while sessions come and go evenly, since the
-    /// allocator has to look through all that it has.
     fn return_memory(&mut self, quiet: bool) {
-        let here = self.entries.len();
-        self.sessions_peak = self.sessions_peak.max(here);
-        let crowd_left =
-            self.sessions_peak - here >= config::CROWD_SESSIONS_MIN && here <= self.sessions_peak / 2;
-        if crowd_left {
-            self.sessions_peak = here;
-        }
-        // Where only the time wakes the loop, no flood is under way that would need the empty buffers again.
-        if quiet && self.largest_read > config::LENT_BYTES_KEPT {
-            self.largest_read = 0;
+        let ebb = self.tide.turn_ends(self.entries.len(), quiet);
+        let mut freed_bytes = 0;
+        if ebb.lent {
             sys::return_pages(&mut self.buffer);
             for lane in [&mut self.to_client, &mut self.to_engine] {
-                self.freed_bytes += lane.bytes.capacity();
+                freed_bytes += lane.bytes.capacity().saturating_sub(config::LENT_BYTES_KEPT);
                 lane.bytes.shrink_to(config::LENT_BYTES_KEPT);
             }
         }
-        if quiet || crowd_left {
-            self.freed_bytes += self.pool.clear();
+        if ebb.pool {
+            freed_bytes += self.pool.clear();
         }
-        if crowd_left || self.freed_bytes >= config::FREED_BYTES_MIN {
-            self.freed_bytes = 0;
+        if self.tide.is_worth_a_call(ebb, freed_bytes) {
             sys::return_freed_memory();
         }
     }
@@ -545,6 +532,7 @@ impl Gateway {
             Counters::count(&self.counters.connections);
             let id = self.next_id();
             let key = self.entries.insert(Entry::new(Session::new(id, self.now, peer.ip())));
+            self.tide.comes();
             match self.client_leg(stream, peer.ip(), key) {
                 Ok(leg) => {
                     if let Some(entry) = self.entries.get_mut(key) {

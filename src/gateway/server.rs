@@ -9,6 +9,7 @@ use super::listener::Listeners;
 use super::peers::Peers;
 use super::rules::SharedRules;
 use super::slab::Slab;
+use super::tide::Tide;
 use super::timer::Wheel;
 use super::tokens::{WAKER, call_token};
 use super::watching::Gallery;
@@ -199,8 +200,6 @@ impl Server {
                 peers: Peers::new(resolver.clone(), connectors.clone(), call_token),
                 pool: Pool::default(),
                 buffer: vec![0; config::HEADROOM_BYTES + config::READ_BYTES].into_boxed_slice(),
-                largest_read: 0,
-                freed_bytes: 0,
                 spoke: false,
                 text: Vec::new(),
                 to_client: Lane::default(),
@@ -211,7 +210,7 @@ impl Server {
                 dying: Vec::new(),
                 fired: Vec::new(),
                 crowd: crowd.clone(),
-                sessions_peak: 0,
+                tide: Tide::default(),
                 stopping: stopping.clone(),
                 drain_until: None,
                 stop_at: None,

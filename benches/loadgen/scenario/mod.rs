@@ -199,7 +199,8 @@ impl<'a> Field<'a> {
             let anonymous = (watched.memory_kib("Anonymous:") - self.base_anonymous_kib) / sessions;
             let (slab, queues) = kernel_kib();
             let kernel = (slab - self.base_kernel_kib.0 + queues - self.base_kernel_kib.1) / sessions;
-            self.note(&format!("{name}_kib"), rss);
+            // Pages of the program's file come and go, and may go while memory comes: that must not hide any.
+            self.note(&format!("{name}_kib"), rss.max(anonymous));
             self.note(&format!("{name}_anonymous_kib"), anonymous);
             self.note(&format!("{name}_machine_kernel_kib"), kernel);
         }
