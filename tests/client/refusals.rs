@@ -36,7 +36,10 @@ fn arguments_and_tokens() {
     let help = run(entry(&url, &["enter", "--help"]));
     assert!(help.status == 0 && help.stdout.contains("Usage: entry enter"), "{help:?}");
     let version = run(entry(&url, &["--version"]));
-    assert_eq!((version.status, version.stdout.trim_end()), (0, concat!("entry ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (version.status, version.stdout.trim_end()),
+        (0, concat!("entry ", env!("CARGO_PKG_VERSION")))
+    );
 }
 
 #[test]
