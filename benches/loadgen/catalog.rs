@@ -88,6 +88,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("burst_cpu_us", "  CPU per open", "µs", AtMost(150.0)),
     row("open_p50_ms", "opens at 500/s, to the first echo p50", "ms", AtMost(0.8)),
     row("open_p99_ms", "opens at 500/s, to the first echo p99", "ms", AtMost(3.0)),
+    row("open_disturbed_s", "  seconds left out, since the hypervisor took a tick", "s", Told),
     row("stall_rss_mib", "a client that does not read: RSS growth", "MiB", AtMost(0.1)),
     row("stall_kernel_mb", "a client that does not read: bytes in the gateway's sockets", "MB", AtMost(0.5)),
     row("stall_to_send_mb", "  of it towards the client", "MB", Told),

@@ -103,7 +103,7 @@ fn perform(field: &mut Field<'_>, scenario: &str, options: &Options) -> io::Resu
             field.flood(&Flood { name: "near", sessions: 8, bytes, write_bytes, tty: true, typing })
         }
         "burst" => field.burst(count(0, 2_000.0)),
-        "opens" => field.opens(number(0, 500.0), count(1, 2_000.0)),
+        "opens" => field.opens(number(0, 500.0), count(1, 2_000.0), !options.lane),
         "stall" => field.stall(count(0, 200.0) * 1_000_000),
         "giant" => field.giant(),
         "churn" => field.churn(number(0, 500.0), number(1, short(10.0, 3.0))),
@@ -250,7 +250,7 @@ fn bare_stage(field: &mut Field<'_>, quick: bool) -> io::Result<()> {
     field.giant()?;
     field.burst(2_000)?;
     field.leave_all(Leave::Close)?;
-    field.opens(500.0, if quick { 500 } else { 2_000 })?;
+    field.opens(500.0, if quick { 500 } else { 2_000 }, true)?;
     field.leave_all(Leave::Close)
 }
 

@@ -1,7 +1,7 @@
 //! What is done to a contender, and the figures that come of it. Each scenario leaves behind what it found, or says so.
 
-mod keys;
 mod loads;
+mod seconds;
 
 pub(crate) use loads::Flood;
 
@@ -289,17 +289,6 @@ impl<'a> Field<'a> {
             self.note("burst_cpu_us", 1e6 * (self.contender.watched.cpu_seconds() - cpu) / exact(count));
         }
         self.echoes.extend(opened);
-        Ok(())
-    }
-
-    /// They come one after another, and stay.
-    pub(crate) fn opens(&mut self, rate: f64, count: u64) -> io::Result<()> {
-        self.phase(&format!("{rate} opens a second"));
-        self.driver.tally.opens.clear();
-        self.open_echoes(count, rate)?;
-        let opens = std::mem::take(&mut self.driver.tally.opens);
-        self.note("open_p50_ms", quantile(&opens, 0.5) / 1e6);
-        self.note("open_p99_ms", quantile(&opens, 0.99) / 1e6);
         Ok(())
     }
 
