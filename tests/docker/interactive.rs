@@ -125,8 +125,12 @@ fn keys_are_keys() {
     terminal.expect("\rsleep 1001\r\n");
     terminal.type_in("\x1c");
     terminal.expect("status=131\r\n");
-    // Ctrl-D on an empty line ends the shell, with the status of its last command.
+    // Ctrl-D on an empty line ends the shell, with the status of its last command. A shell that has shown its prompt has
+    // taken the terminal over: typed before that, while a command runs, it would be that command's end of input.
+    terminal.type_in("PS1='at re''st> '\r");
+    terminal.expect("at rest> ");
     terminal.type_in("(exit 9)\r");
+    terminal.expect("at rest> ");
     terminal.type_in("\x04");
     assert_eq!(terminal.finish().0, 9);
     container.await_idle();
