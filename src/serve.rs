@@ -83,7 +83,7 @@ fn drain(
 }
 
 fn serve(config: &Config, passed: Passed) -> io::Result<()> {
-    sys::keep_little_freed_memory();
+    sys::bound_heap_ends(config::HEAP_GROWN_BYTES, config::HEAP_END_BYTES_MAX);
     // Before the threads, so that a signal at any moment is seen here.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut config = config.clone();

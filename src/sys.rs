@@ -169,15 +169,17 @@ pub fn bound_unread(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
 }
 
-/// Keeps little that is freed at the end of each of the allocator's heaps (glibc's `mallopt`): malloc_trim gives back what
-/// lies between, and not that, which is 128 KiB for each thread by default.
-pub fn keep_little_freed_memory() {
+/// Bounds what the allocator keeps at the end of each thread's heap (glibc's `mallopt`), in bytes: by how much a heap grows,
+/// and how much may lie free there. malloc_trim gives back what lies between, and not that, which is 128 KiB by default.
+pub fn bound_heap_ends(grown_bytes: i32, free_bytes: i32) {
     #[cfg(target_env = "gnu")]
     // SAFETY: no pointers.
     unsafe {
-        libc::mallopt(libc::M_TOP_PAD, 16 * 1024);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 * 1024);
+        libc::mallopt(libc::M_TOP_PAD, grown_bytes);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, free_bytes);
     }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = (grown_bytes, free_bytes);
 }
 
 /// Gives memory that was freed back to the kernel, where the allocator keeps it (glibc's malloc_trim), and what a crowd or

@@ -198,6 +198,10 @@ pub const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 pub const CROWD_SESSIONS_MIN: usize = 512;
 /// What may lie in a loop's lent buffers when it rests: larger ones are given back to the kernel.
 pub const LENT_BYTES_KEPT: usize = 8 * 1024;
+/// By how much the allocator makes a thread's heap longer at a time.
+pub const HEAP_GROWN_BYTES: i32 = 16 * 1024;
+/// What may lie free at the end of a thread's heap before it is made shorter.
+pub const HEAP_END_BYTES_MAX: i32 = 64 * 1024;
 /// So much of a loop's empty buffers is worth a call to give it back to the kernel.
 pub const FREED_BYTES_MIN: usize = 64 * 1024;
 /// What a terminal is taken for whose size nobody has told yet.

@@ -10,6 +10,7 @@ mod counters;
 pub mod desk;
 mod dossier;
 mod effects;
+mod ending;
 mod endpoint;
 mod entry;
 pub mod guards;
@@ -64,7 +65,7 @@ use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 use tide::Tide;
@@ -228,13 +229,7 @@ impl Gateway {
         if self.shared_rules.version() != self.rules_version {
             self.take_rules();
         }
-        if self.crowd.is_draining() && self.drain_until.is_none() {
-            self.begin_draining();
-        }
-        let drained = self.drain_until.is_some_and(|until| self.now >= until || self.crowd.sessions() == 0);
-        if (drained || self.stopping.load(Ordering::Relaxed)) && self.stop_at.is_none() {
-            self.begin_stopping();
-        }
+        self.mind_the_end();
         if self.called {
             self.take_orders();
             self.go_on();
@@ -568,31 +563,14 @@ impl Gateway {
     fn take_rules(&mut self) {
         self.rules_version = self.shared_rules.version();
         self.rules = self.shared_rules.current();
-        let keys: Vec<Key> = self.entries.keys().collect();
-        for key in keys {
-            self.step(key, Input::RulesChanged);
-        }
+        self.step_all(|| Input::RulesChanged);
     }
 
-    /// No new sessions; those that are may go on for a while. Who asks how the gateway does is still answered.
-    fn begin_draining(&mut self) {
-        let seconds = self.settings.drain_seconds;
-        self.drain_until = Some(self.now + u64::from(seconds) * 1000);
-        if seconds > 0 {
-            let keys: Vec<Key> = self.entries.keys().collect();
-            for key in keys {
-                self.step(key, Input::Drain(seconds));
-            }
-        }
-    }
-
-    /// All sessions that are still there get their CLOSE.
-    fn begin_stopping(&mut self) {
-        self.stop_at = Some(self.now + config::SHUTDOWN_MILLISECONDS_MAX);
-        self.listeners.close(self.poll.registry());
+    /// Gives every session the same input.
+    fn step_all(&mut self, input: impl Fn() -> Input) {
         let keys: Vec<Key> = self.entries.keys().collect();
         for key in keys {
-            self.step(key, Input::ShutDown);
+            self.step(key, input());
         }
     }
 }
