@@ -28,7 +28,15 @@ impl From<&str> for CompactText {
 impl fmt::Display for CompactText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Hash(hash) => hash.iter().try_for_each(|byte| write!(formatter, "{byte:02x}")),
+            Form::Hash(hash) => {
+                // In one piece: every request has an id or two, and byte by byte they were 3 % of an opening's CPU.
+                let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+                let mut text = [0; 64];
+                for (pair, byte) in text.chunks_exact_mut(2).zip(hash) {
+                    pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+                }
+                formatter.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+            }
             Form::Text(text) => formatter.write_str(text),
         }
     }
