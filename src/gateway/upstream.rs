@@ -361,6 +361,10 @@ impl Upstream {
         if self.rest_until <= now {
             self.rest_until = 0;
         }
+        // Each turn of a loop comes here.
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
         let timed_out = self.timed_out();
         for line in &mut self.waiting {
             while line.front().is_some_and(|waiting| waiting.deadline <= now)
