@@ -19,6 +19,9 @@ pub const LINGER_MILLISECONDS_MAX: u64 = 1_000;
 pub const KEEPALIVE_IDLE_SECONDS: i32 = 30;
 /// How long bytes that were sent to a TCP peer, client or engine, may stay unacknowledged, while it is not known to rest.
 pub const UNACKNOWLEDGED_MILLISECONDS_MAX: i32 = 60_000;
+/// At how many PINGs one after another the kernel is not asked whether a TCP peer rests. It must be asked well within
+/// [`UNACKNOWLEDGED_MILLISECONDS_MAX`].
+pub const RESTS_UNASKED_MAX: u8 = 2;
 
 // What a client may take: bytes.
 

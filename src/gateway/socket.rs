@@ -113,8 +113,8 @@ pub struct Leg {
     deaf: bool,
     /// The peer rests and may do so: it is not given up for what it does not take.
     resting: bool,
-    /// Something was sent to it since it was last seen that all had gone.
-    spoken_to: bool,
+    /// 0 if nothing was sent to it since it was last seen that all had gone; else 1, and how often nobody was asked since.
+    unasked: u8,
     backlog: Backlog,
 }
 
@@ -134,7 +134,7 @@ impl Leg {
             finishing: false,
             deaf: false,
             resting: false,
-            spoken_to: false,
+            unasked: 0,
             backlog: Backlog::default(),
         })
     }
@@ -143,7 +143,7 @@ impl Leg {
     pub fn over_tls(mut self, tls: tls::Session, out: Vec<u8>) -> Leg {
         self.backlog = Backlog::sealing(tls, out);
         // The handshake's words do not go through `send`.
-        self.spoken_to = true;
+        self.unasked = self.unasked.max(1);
         self
     }
 
@@ -239,7 +239,7 @@ impl Leg {
         if self.deaf {
             return Ok(());
         }
-        self.spoken_to = true;
+        self.unasked = self.unasked.max(1);
         if let Some((tls, out)) = self.backlog.tls() {
             seal(tls, buffer, lane, out);
             return self.flush(pool);
@@ -348,12 +348,17 @@ impl Leg {
     pub(super) fn mind_resting_peer(&mut self) {
         let Socket::Tcp(stream) = &self.socket else { return };
         // What has gone does not come back: whoever was told nothing more since need not be asked about.
-        if !self.spoken_to {
+        if self.unasked == 0 {
+            return;
+        }
+        // Asking costs a system call, and nearly everybody has had the PING, which is all that was said.
+        if self.backlog.is_empty() && !self.resting && self.unasked <= config::RESTS_UNASKED_MAX {
+            self.unasked += 1;
             return;
         }
         let rests =
             !self.backlog.is_empty() || sys::unsent_bytes(stream.as_fd()).is_ok_and(|bytes| bytes > 0);
-        self.spoken_to = rests;
+        self.unasked = u8::from(rests);
         if rests != self.resting {
             self.resting = rests;
             let limit = if self.resting { 0 } else { config::UNACKNOWLEDGED_MILLISECONDS_MAX };
