@@ -7,7 +7,9 @@ use crate::config::LogFormat;
 use crate::writer::{Figures, Queue, Room, Work};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const ROOM: Room = Room { items: 1024, bytes: 1 << 20 };
 /// How long the end of the program waits for the last lines.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
+/// Lines that come together go out together, up to so many bytes.
+const WRITE_BYTES: usize = 16 << 10;
+/// What a usual line has, with its time and its session.
+const LINE_BYTES: usize = 192;
 
 struct Logger {
     format: LogFormat,
@@ -23,13 +29,23 @@ struct Logger {
     left_out: AtomicU64,
 }
 
-/// The thread's part.
-struct Stderr;
+/// The thread's part: what has come since it last wrote.
+struct Stderr(String);
 
 impl Work<String> for Stderr {
-    fn take(&mut self, line: String, _: &Figures) {
-        // There is nowhere to say that saying failed.
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+    fn take(&mut self, line: String, figures: &Figures) {
+        self.0 += &line;
+        if self.0.len() >= WRITE_BYTES {
+            self.rest(figures);
+        }
+    }
+
+    fn rest(&mut self, _: &Figures) -> Option<Duration> {
+        if !self.0.is_empty() {
+            // There is nowhere to say that saying failed.
+            let _ = io::stderr().lock().write_all(std::mem::take(&mut self.0).as_bytes());
+        }
+        None
     }
 }
 
@@ -55,12 +71,17 @@ impl Log for Logger {
             return;
         }
         let before = self.left_out.swap(0, Ordering::Relaxed);
-        let confession = format!("{before} lines were left out: nobody read them in time");
-        let confessed = before == 0 || self.say(Level::Warn, &Fields::default(), &confession);
+        let confessed = before == 0 || {
+            let confession = format!("{before} lines were left out: nobody read them in time");
+            self.say(Level::Warn, &Fields::default(), &confession)
+        };
         let mut fields = Fields::default();
         // Taking note of fields fails nowhere.
         let _ = record.key_values().visit(&mut fields);
-        if !confessed || !self.say(record.level(), &fields, &record.args().to_string()) {
+        let mut text = String::with_capacity(LINE_BYTES);
+        // Writing to a text fails nowhere.
+        let _ = write!(text, "{}", record.args());
+        if !confessed || !self.say(record.level(), &fields, &text) {
             self.left_out.fetch_add(if confessed { 1 } else { before + 1 }, Ordering::Relaxed);
         }
     }
@@ -84,8 +105,14 @@ impl<'kvs> VisitSource<'kvs> for Fields {
 
 fn text_line(level: Level, fields: &Fields, text: &str) -> String {
     let session = fields.0.iter().find(|(name, _)| name == "session").and_then(|(_, id)| id.as_str());
-    let of = session.map(|id| format!("session {id}: ")).unwrap_or_default();
-    format!("{} {level:5} {of}{}\n", utc_now(), one_line(text))
+    let mut line = String::with_capacity(LINE_BYTES.max(2 * text.len()));
+    let _ = write!(line, "{} {level:5} ", utc_now());
+    if let Some(session) = session {
+        let _ = write!(line, "session {session}: ");
+    }
+    line += &one_line(text);
+    line.push('\n');
+    line
 }
 
 fn json_line(level: Level, fields: &Fields, text: &str) -> String {
@@ -106,8 +133,8 @@ impl Fields {
 }
 
 /// What a peer put into a text cannot forge a line or paint the operator's terminal.
-fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+fn one_line(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) { text.escape_debug().to_string().into() } else { text.into() }
 }
 
 /// Logs to stderr from now on, from a thread of its own. [`log::Log::flush`] waits for what is still to be written.
@@ -115,7 +142,7 @@ fn one_line(text: &str) -> String {
 /// # Errors
 /// The machine gives no thread.
 pub fn start(format: LogFormat) -> io::Result<()> {
-    let lines = Queue::start("log", ROOM, Stderr)?;
+    let lines = Queue::start("log", ROOM, Stderr(String::new()))?;
     // It fails only where a logger is set already, which then is as good.
     let _ = log::set_boxed_logger(Box::new(Logger { format, lines, left_out: AtomicU64::new(0) }))
         .map(|()| log::set_max_level(LevelFilter::Info));

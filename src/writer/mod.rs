@@ -27,10 +27,11 @@ use std::time::Duration;
 
 /// What a thread does with what it is handed.
 pub trait Work<T>: Send + 'static {
-    /// Does it, however long that takes: what comes meanwhile waits behind it.
+    /// Does it, however long that takes: what comes meanwhile waits behind it. It may be left for [`rest`](Work::rest).
     fn take(&mut self, item: T, figures: &Figures);
 
-    /// Nothing waits. It is called again with the next thing, or after this time if nothing comes.
+    /// Nothing waits, or somebody waits for what was taken to be done. It is called again with the next thing, or after
+    /// this time if nothing comes.
     fn rest(&mut self, _figures: &Figures) -> Option<Duration> {
         None
     }
@@ -188,23 +189,33 @@ impl Figures {
     }
 }
 
+/// A thread that has just had something to do waits so long for more before it has itself woken: to wake it for each thing
+/// costs who hands them over more than all the rest of that.
+const GATHER_INTERVAL: Duration = Duration::from_millis(2);
+
 fn run<T>(orders: &Receiver<Order<T>>, work: &mut impl Work<T>, figures: &Figures) {
+    let mut was_busy = false;
     loop {
         let order = match orders.try_recv() {
             Ok(order) => order,
-            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => match work.rest(figures) {
+                _ if std::mem::take(&mut was_busy) => {
+                    std::thread::sleep(GATHER_INTERVAL);
+                    continue;
+                }
                 Some(patience) => match orders.recv_timeout(patience) {
                     Ok(order) => order,
                     Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Disconnected) => break,
                 },
                 None => match orders.recv() {
                     Ok(order) => order,
-                    Err(_) => return,
+                    Err(_) => break,
                 },
             },
         };
+        was_busy = true;
         if figures.wants_reopening() {
             work.reopen();
         }
@@ -214,9 +225,13 @@ fn run<T>(orders: &Receiver<Order<T>>, work: &mut impl Work<T>, figures: &Figure
                 figures.done(bytes);
             }
             Order::Nudge => {}
-            Order::Tell(tell) => drop(tell.try_send(())),
+            Order::Tell(tell) => {
+                work.rest(figures);
+                let _ = tell.try_send(());
+            }
         }
     }
+    work.rest(figures);
 }
 
 #[cfg(test)]
@@ -276,5 +291,33 @@ mod tests {
         // The first was under way when the wish came, or not; whatever came behind it found the file opened anew.
         let all: Vec<_> = taken.iter().collect();
         assert!(all.contains(&"reopened") && all.last() == Some(&"x"), "{all:?}");
+    }
+
+    /// Leaves all it takes for its rest.
+    struct Late(Vec<&'static str>, Sender<Vec<&'static str>>);
+
+    impl Work<&'static str> for Late {
+        fn take(&mut self, item: &'static str, _: &Figures) {
+            self.0.push(item);
+        }
+
+        fn rest(&mut self, _: &Figures) -> Option<Duration> {
+            let _ = self.1.send(std::mem::take(&mut self.0));
+            None
+        }
+    }
+
+    #[test]
+    fn what_is_left_for_later_is_done_when_somebody_waits_for_it_and_at_the_end() {
+        let (out, done) = channel();
+        let queue = Queue::start("test", Room { items: 9, bytes: 9 }, Late(Vec::new(), out)).unwrap();
+        for item in ["a", "b", "c"] {
+            assert!(queue.offer(item, 1));
+        }
+        queue.finish(Duration::from_secs(60));
+        assert_eq!(done.try_iter().flatten().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(queue.offer("d", 1));
+        drop(queue);
+        assert_eq!(done.iter().flatten().collect::<Vec<_>>(), ["d"]);
     }
 }
