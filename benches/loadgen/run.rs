@@ -78,8 +78,8 @@ fn perform(field: &mut Field<'_>, scenario: &str, options: &Options) -> io::Resu
     match name {
         "memory" => field.memory("memory"),
         "idle" => field.idle(number(0, short(32.0, 5.0))),
-        "keys" => field.keys("keys", number(0, 1_000.0), number(1, short(10.0, 3.0)), !options.lane),
-        "fast" => field.keys("fast", number(0, 8_000.0), number(1, short(5.0, 2.0)), !options.lane),
+        "keys" => field.keys("keys", number(0, 1_000.0), number(1, short(10.0, 3.0))),
+        "fast" => field.keys("fast", number(0, 8_000.0), number(1, short(5.0, 2.0))),
         "move" => {
             field.move_bytes(mebibytes(number(0, 1.0)))?;
             field.memory("moved")
@@ -103,7 +103,7 @@ fn perform(field: &mut Field<'_>, scenario: &str, options: &Options) -> io::Resu
             field.flood(&Flood { name: "near", sessions: 8, bytes, write_bytes, tty: true, typing })
         }
         "burst" => field.burst(count(0, 2_000.0)),
-        "opens" => field.opens(number(0, 500.0), count(1, 2_000.0), !options.lane),
+        "opens" => field.opens(number(0, 500.0), count(1, 2_000.0)),
         "stall" => field.stall(count(0, 200.0) * 1_000_000),
         "giant" => field.giant(),
         "churn" => field.churn(number(0, 500.0), number(1, short(10.0, 3.0))),
@@ -171,6 +171,10 @@ fn measure_one(
     };
     let contender = Contender::start(kind, &options.setup, &engine, folder)?;
     let mut field = Field::new(contender, &engine, options.speech, options.quiet)?;
+    if options.lane {
+        // Drivers side by side go through their scenarios together.
+        field.patience = 1;
+    }
     let result = act(&mut field, round);
     let tally = &field.driver.tally;
     field.figures.insert("faults".to_owned(), exact(tally.faults_count));
@@ -214,7 +218,7 @@ fn dense_stage(field: &mut Field<'_>, options: &Options, round: usize, quick: bo
     if round == 0 {
         field.idle(if quick { 12.0 } else { 32.0 })?;
     }
-    field.keys("keys", 1_000.0, if quick { 4.0 } else { 10.0 }, true)?;
+    field.keys("keys", 1_000.0, if quick { 4.0 } else { 10.0 })?;
     let bytes = if quick { 50_000_000 } else { 200_000_000 };
     let typing = Some(1_000.0);
     field.flood(&Flood { name: "near", sessions: 8, bytes, write_bytes: 32_768, tty: true, typing })?;
@@ -231,7 +235,7 @@ fn dense_stage(field: &mut Field<'_>, options: &Options, round: usize, quick: bo
 /// A thousand sessions: fast keys, floods.
 fn fast_stage(field: &mut Field<'_>, options: &Options, quick: bool) -> io::Result<()> {
     hold(field, options, 1_000.min(options.sessions))?;
-    field.keys("fast", 8_000.0, if quick { 2.0 } else { 5.0 }, true)?;
+    field.keys("fast", 8_000.0, if quick { 2.0 } else { 5.0 })?;
     let bytes = if quick { 20_000_000 } else { 100_000_000 };
     for (name, write_bytes, tty) in
         [("tty32", 32_768, true), ("tty4", 4_096, true), ("std32", 32_768, false), ("std4", 4_096, false)]
@@ -250,7 +254,7 @@ fn bare_stage(field: &mut Field<'_>, quick: bool) -> io::Result<()> {
     field.giant()?;
     field.burst(2_000)?;
     field.leave_all(Leave::Close)?;
-    field.opens(500.0, if quick { 500 } else { 2_000 }, true)?;
+    field.opens(500.0, if quick { 500 } else { 2_000 })?;
     field.leave_all(Leave::Close)
 }
 
@@ -261,8 +265,10 @@ pub(crate) fn check(options: &Options) -> io::Result<bool> {
     let mut kept = Vec::new();
     let options = Options { speech: Speech::Mixed, ..options.clone() };
     let right = conduct(&options, 1, false, |field, _| {
+        // No time is told.
+        field.patience = 1;
         hold(field, &options, options.sessions)?;
-        field.keys("keys", 1_000.0, 3.0, false)?;
+        field.keys("keys", 1_000.0, 3.0)?;
         field.churn(300.0, 4.0)?;
         field.mix(120, 3.0)?;
         field.move_bytes(65_536)?;

@@ -43,6 +43,8 @@ pub(crate) struct Field<'a> {
     pub(crate) figures: Figures,
     /// The sessions that stay.
     pub(crate) echoes: Vec<usize>,
+    /// For each second that is measured by itself, so many are done at most until enough were undisturbed.
+    pub(crate) patience: usize,
     /// Streams are told apart by their numbers.
     streams: u64,
     /// Memory and descriptors after the warm-up.
@@ -69,6 +71,7 @@ impl<'a> Field<'a> {
             speech,
             figures: Figures::new(),
             echoes: Vec::new(),
+            patience: seconds::PATIENCE,
             streams: 0,
             base_rss_kib: 0.0,
             base_anonymous_kib: 0.0,

@@ -11,7 +11,7 @@ use crate::measure::stolen_ticks;
 use std::io;
 
 /// For each second that is wanted, so many are done at most until enough were undisturbed.
-const PATIENCE: usize = 3;
+pub(crate) const PATIENCE: usize = 3;
 
 /// What one second gave; times in nanoseconds.
 #[derive(Debug)]
@@ -25,15 +25,14 @@ struct Second {
 }
 
 impl Field<'_> {
-    /// Types over all sessions. Where several drivers run side by side none goes on `alone`: as many seconds as are
-    /// wanted, and no more.
-    pub(crate) fn keys(&mut self, name: &str, rate: f64, seconds: f64, alone: bool) -> io::Result<()> {
+    /// Types over all sessions.
+    pub(crate) fn keys(&mut self, name: &str, rate: f64, seconds: f64) -> io::Result<()> {
         self.phase(&format!("{rate} keys a second"));
         if self.echoes.is_empty() {
             return Ok(());
         }
         let (echoes, mut typed) = (self.echoes.clone(), 0);
-        let told = self.seconds(name, seconds, alone, |field| {
+        let told = self.seconds(name, seconds, |field| {
             field.driver.tally.trips.clear();
             field.driver.tally.lateness.clear();
             let count = whole(rate);
@@ -65,9 +64,9 @@ impl Field<'_> {
     }
 
     /// They come one after another, and stay.
-    pub(crate) fn opens(&mut self, rate: f64, count: u64, alone: bool) -> io::Result<()> {
+    pub(crate) fn opens(&mut self, rate: f64, count: u64) -> io::Result<()> {
         self.phase(&format!("{rate} opens a second"));
-        let told = self.seconds("open", exact(count) / rate, alone, |field| {
+        let told = self.seconds("open", exact(count) / rate, |field| {
             field.driver.tally.opens.clear();
             field.open_echoes(whole(rate), rate)?;
             Ok((std::mem::take(&mut field.driver.tally.opens), Vec::new()))
@@ -83,11 +82,10 @@ impl Field<'_> {
         &mut self,
         name: &str,
         wanted: f64,
-        alone: bool,
         mut act: impl FnMut(&mut Self) -> io::Result<(Vec<u64>, Vec<u64>)>,
     ) -> io::Result<Vec<Second>> {
         let wanted = usize::try_from(whole(wanted.max(1.0))).map_err(io::Error::other)?;
-        let most = if alone { wanted * PATIENCE } else { wanted };
+        let most = wanted * self.patience;
         let (mut told, mut spared) = (Vec::new(), 0);
         while spared < wanted && told.len() < most {
             let (stolen, cpu) = (stolen_ticks(), self.contender.watched.cpu_seconds());
