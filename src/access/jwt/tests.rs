@@ -1,8 +1,9 @@
 use super::super::tests::{asked, kind, question, reply};
 use super::super::{Rule, Rules, Step};
 use super::*;
-use ::ring::rand::SystemRandom;
-use ::ring::{hmac, signature};
+use ::ring::hmac;
+use rustls::SignatureScheme;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::json;
@@ -21,25 +22,15 @@ fn signed(how: &str, header: &Value, claims: &Value) -> String {
         URL_SAFE_NO_PAD.encode(claims.to_string())
     );
     let keys: Vec<_> = PrivatePkcs8KeyDer::pem_slice_iter(PRIVATE.as_bytes()).map(Result::unwrap).collect();
-    let key = |number: usize| keys[number].secret_pkcs8_der();
     let bytes = message.as_bytes();
-    let random = SystemRandom::new();
+    let sign = |number: usize, scheme| {
+        let key = any_supported_type(&keys[number].clone_key().into()).unwrap();
+        key.choose_scheme(&[scheme]).unwrap().sign(bytes).unwrap()
+    };
     let signature = match how {
-        "RS256" => {
-            let pair = signature::RsaKeyPair::from_pkcs8(key(0)).unwrap();
-            let mut signature = vec![0; pair.public().modulus_len()];
-            pair.sign(&signature::RSA_PKCS1_SHA256, &random, bytes, &mut signature).unwrap();
-            signature
-        }
-        "ES256" => {
-            let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-            let pair = signature::EcdsaKeyPair::from_pkcs8(algorithm, key(1), &random).unwrap();
-            pair.sign(&random, bytes).unwrap().as_ref().to_vec()
-        }
-        "EdDSA" => {
-            let pair = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(key(2)).unwrap();
-            pair.sign(bytes).as_ref().to_vec()
-        }
+        "RS256" => sign(0, SignatureScheme::RSA_PKCS1_SHA256),
+        "ES256" => fixed(&sign(1, SignatureScheme::ECDSA_NISTP256_SHA256)),
+        "EdDSA" => sign(2, SignatureScheme::ED25519),
         "HS256" => hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), bytes).as_ref().to_vec(),
         // The classic: the public key, which everybody has, as the secret.
         "HS256 with the public key" => {
@@ -49,6 +40,16 @@ fn signed(how: &str, header: &Value, claims: &Value) -> String {
         other => panic!("{other}"),
     };
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Both numbers of an ECDSA signature in 32 bytes each (RFC 7518, 3.4), out of the DER that TLS has of them.
+fn fixed(der: &[u8]) -> Vec<u8> {
+    let (first, second) = der[4..].split_at(usize::from(der[3]));
+    let number = |bytes: &[u8]| {
+        let digits = &bytes[bytes.len().saturating_sub(32)..];
+        [&[0; 32][digits.len()..], digits].concat()
+    };
+    [number(first), number(&second[2..])].concat()
 }
 
 fn claims() -> Value {
