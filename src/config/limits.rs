@@ -283,6 +283,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_rests_is_asked_before_it_is_given_up() {
+        let asked_after = (u64::from(RESTS_UNASKED_MAX) + 2) * PING_INTERVAL_MILLISECONDS;
+        assert!(asked_after < UNACKNOWLEDGED_MILLISECONDS_MAX.unsigned_abs().into());
+    }
+
+    #[test]
     fn first_pings_are_spread() {
         let half = PING_INTERVAL_MILLISECONDS / 2;
         let now = 12_345;

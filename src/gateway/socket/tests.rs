@@ -39,6 +39,8 @@ fn a_client_that_rests_is_not_given_up() {
         sent += few.bytes.len();
         assert_eq!(leg.backlog_bytes(), 0);
     }
+    leg.mind_resting_peer();
+    assert_eq!(limit(), config::UNACKNOWLEDGED_MILLISECONDS_MAX, "nobody is asked at each PING");
     look(&mut leg);
     assert_eq!(limit(), 0);
 
