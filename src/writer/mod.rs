@@ -199,21 +199,22 @@ fn run<T>(orders: &Receiver<Order<T>>, work: &mut impl Work<T>, figures: &Figure
         let order = match orders.try_recv() {
             Ok(order) => order,
             Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => match work.rest(figures) {
-                _ if std::mem::take(&mut was_busy) => {
+            Err(TryRecvError::Empty) => {
+                let patience = work.rest(figures);
+                if std::mem::take(&mut was_busy) {
                     std::thread::sleep(GATHER_INTERVAL);
                     continue;
                 }
-                Some(patience) => match orders.recv_timeout(patience) {
+                let order = match patience {
+                    Some(patience) => orders.recv_timeout(patience),
+                    None => orders.recv().map_err(RecvTimeoutError::from),
+                };
+                match order {
                     Ok(order) => order,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => break,
-                },
-                None => match orders.recv() {
-                    Ok(order) => order,
-                    Err(_) => break,
-                },
-            },
+                }
+            }
         };
         was_busy = true;
         if figures.wants_reopening() {
