@@ -227,7 +227,9 @@ fn start_failures_are_stream_text() {
 fn an_exec_starts_once() {
     let engine = engine();
     let mut client = Client::to(&engine);
-    let id = exec(&mut client, "read line", true);
+    let id = exec(&mut client, "echo up; read line", true);
+    // The head comes before the start, as it does at the engine: until the process speaks, the second could be the first.
+    client.until("up");
     let mut second = Client::to(&engine);
     second.start(&id, &json!({"Tty": true}));
     assert_eq!(
