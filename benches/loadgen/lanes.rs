@@ -1,6 +1,7 @@
 //! One run in several processes, where one has too few descriptors: each lane has a driver, a gateway and an engine of
 //! its own, and all begin each scenario together.
 
+use crate::driver::exact;
 use crate::measure::Noise;
 use crate::options::Options;
 use crate::report::{Report, merge};
@@ -20,6 +21,9 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
         command.args(own_arguments());
         command.args(["--lane", "--processes", "1", "--sessions", &share.to_string(), "--json"]);
         command.arg(folder.path(&format!("lane-{number}.json")));
+        if let Some(rate) = options.rate {
+            command.args(["--rate", &(rate / exact(options.processes)).to_string()]);
+        }
         if number > 0 {
             command.arg("--quiet");
         }

@@ -52,8 +52,9 @@ Options of run, targets and check:
   --gateway URL --engine ADDRESS [--pid PID]
                      a gateway that runs already, the TCP address of the loadgen engine behind it, and the
                      process to be watched
-  --processes N      so many drivers, gateways and engines, each with its share of the sessions, when one process
-                     has too few descriptors (a gateway of 20,000 holds 9,280 sessions)
+  --processes N      so many drivers, gateways and engines, each with its share of the sessions and of --rate, when
+                     one process has too few descriptors (a gateway of 20,000 holds 9,280 sessions); a rate in a
+                     scenario is that of each process
   --quick            shorter
   --quiet            no progress
 

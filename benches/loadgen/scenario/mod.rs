@@ -331,11 +331,16 @@ impl<'a> Field<'a> {
     /// Everybody has gone: what was kept?
     pub(crate) fn after(&mut self, seconds: f64) -> io::Result<()> {
         self.phase("everybody has gone");
+        // Clients are gone before what they leave behind is: of many at once, for a while.
+        let patience = self.driver.now() + whole(PATIENCE_SECONDS) * SECOND;
+        while self.driver.now() < patience && (self.descriptors_left()? > 0.0 || self.execs_left()? > 0.0) {
+            self.rest(0.1)?;
+        }
+        // Memory is given back a little later.
         self.rest(2.0)?;
         if self.watches() {
-            let watched = &self.contender.watched;
-            let kept = (watched.rss_kib() - self.base_rss_kib) / 1024.0;
-            let left = self.session_descriptors()? - self.base_descriptors;
+            let kept = (self.contender.watched.rss_kib() - self.base_rss_kib) / 1024.0;
+            let left = self.descriptors_left()?;
             self.note("kept_mib", kept);
             self.note("descriptors_left", left);
             let cpu = self.contender.watched.cpu_seconds();
@@ -343,10 +348,23 @@ impl<'a> Field<'a> {
             self.note("empty_cpu_percent", 100.0 * (self.contender.watched.cpu_seconds() - cpu) / seconds);
         }
         if !self.contender.kind.copies() {
-            let left = exact(self.engine.count("running")?) - exact(self.base_running);
+            let left = self.execs_left()?;
             self.note("execs_left", left);
         }
         Ok(())
+    }
+
+    /// Those of sessions beyond what there was at the beginning; none where they cannot be watched.
+    fn descriptors_left(&self) -> io::Result<f64> {
+        if self.watches() { Ok(self.session_descriptors()? - self.base_descriptors) } else { Ok(0.0) }
+    }
+
+    /// Processes in containers beyond those of the beginning; none where a peer's clients speak to them without an exec.
+    fn execs_left(&self) -> io::Result<f64> {
+        if self.contender.kind.copies() {
+            return Ok(0.0);
+        }
+        Ok(exact(self.engine.count("running")?) - exact(self.base_running))
     }
 
     /// Descriptors, without those of the connections for short calls that a gateway keeps for a while.
