@@ -97,7 +97,7 @@ impl Scribe {
 impl Observer for Scribe {
     fn see(&mut self, _: Millis, seen: Seen<'_>) -> Wanted {
         match seen {
-            Seen::Opened { window, container, engine } => {
+            Seen::Opened { window, container, engine, .. } => {
                 (self.container, self.engine) = (container.to_owned(), engine.to_owned());
                 self.look_at_wish();
                 // Without a terminal nobody enters lines: what goes through is data.

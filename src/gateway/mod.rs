@@ -440,11 +440,14 @@ impl Gateway {
         if let Some(dossier) = &mut entry.dossier {
             dossier.input_bytes += input as u64;
             dossier.output_bytes += output as u64;
-            if is_observed
-                && let Some(why) =
-                    observer::show(dossier, self.now, to_engine, to_client, effects, &self.engines)
-            {
-                self.tasks.push_back(Task::End(key, why));
+            if is_observed {
+                // Before anything is sent: who hears that a session is open may have it watched at once, in another loop.
+                let (user, engines) = (entry.session.user(), &self.engines);
+                if let Some(why) =
+                    observer::show(dossier, user, self.now, to_engine, to_client, effects, engines)
+                {
+                    self.tasks.push_back(Task::End(key, why));
+                }
             }
         }
         self.pulse.moved(input, output);

@@ -17,8 +17,14 @@ pub enum Seen<'a> {
     Opened {
         /// The size of its terminal; none where it has none.
         window: Option<WindowSize>,
+        /// Who is in it.
+        user: &'a str,
+        /// It is on a terminal.
+        tty: bool,
         /// The container, as its engine is asked for it.
         container: &'a str,
+        /// The container's own name, where the engine told it.
+        name: Option<&'a str>,
         /// Its engine's name.
         engine: &'a str,
     },
@@ -59,10 +65,11 @@ pub trait Observer: fmt::Debug + Send {
     }
 }
 
-/// Shows all who look on at this session what one step of it has brought: `input` and `output` kept copies for that. Why it
-/// is to end, where one of them wants that.
+/// Shows all who look on at this session of `user`'s what one step of it has brought: `input` and `output` kept copies for
+/// that. Why it is to end, where one of them wants that.
 pub(super) fn show(
     dossier: &mut Dossier,
+    user: &str,
     now: Millis,
     input: &Lane,
     output: &Lane,
@@ -76,8 +83,9 @@ pub(super) fn show(
     let mut see = |seen: Seen<'_>| end = dossier.show(now, seen).or(end);
     // What has opened it may have brought its first output.
     for told in told() {
-        if let Told::Opened { window, container, engine, .. } = told {
-            see(Seen::Opened { window: *window, container, engine: engines.name(*engine) });
+        if let Told::Opened { window, container, engine, name, tty, stages: _ } = told {
+            let (window, tty, engine) = (*window, *tty, engines.name(*engine));
+            see(Seen::Opened { window, user, tty, container, name: name.as_deref(), engine });
         }
         if let Told::Resized(window) = told {
             see(Seen::Resized(*window));

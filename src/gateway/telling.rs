@@ -29,7 +29,8 @@ impl Gateway {
                     self.prepare_stage(key, &wish.target);
                 }
             }
-            Told::Opened { container, engine, stages, window: _, name: called, tty } => {
+            // What of it concerns whoever looks on, he has seen.
+            Told::Opened { container, engine, stages, window: _, name: _, tty: _ } => {
                 if !self.is_watched {
                     entry.dossier = None;
                 }
@@ -46,7 +47,6 @@ impl Gateway {
                     session:% = id, container, engine:% = name;
                     "opened in container {container}{of} after {} ms", stages.total()
                 );
-                self.open_to_watchers(key, container, called.as_deref(), *tty);
                 self.record_opening(key, Some((container.as_str(), *engine)), None);
             }
             Told::Admitted { user, address, recorded } => {

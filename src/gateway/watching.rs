@@ -128,6 +128,18 @@ impl Stage {
         self.subject.get().is_some_and(|subject| subject.tty)
     }
 
+    /// The session is open: it can be watched from now on.
+    fn opens(&self, id: SessionId, user: &str, container: &str, name: Option<&str>, tty: bool) {
+        let target = match (&self.target, name) {
+            // What was asked for may be the beginning of an id.
+            (Target::Container(_), Some(name)) => Target::Container(name.to_owned()),
+            (Target::Container(_) | Target::App { .. }, _) => self.target.clone(),
+        };
+        let (user, container) = (user.to_owned(), container.to_owned());
+        // It is opened once.
+        let _ = self.subject.set(Subject { id, user, target, container, tty });
+    }
+
     /// The session says so much more.
     fn says(&self, bytes: &[u8]) {
         let mut play = lock(&self.play);
@@ -223,15 +235,24 @@ impl View {
 
 /// Writes what is seen of a session onto its stage.
 #[derive(Debug)]
-struct Onlooker(Arc<Stage>);
+struct Onlooker {
+    id: SessionId,
+    stage: Arc<Stage>,
+}
 
 impl Observer for Onlooker {
     fn see(&mut self, _: Millis, seen: Seen<'_>) -> Wanted {
         match seen {
-            Seen::Opened { window: Some(size), .. } | Seen::Resized(size) => self.0.resized(size),
-            Seen::Output(bytes) => self.0.says(bytes),
+            Seen::Opened { window, user, tty, container, name, .. } => {
+                if let Some(size) = window {
+                    self.stage.resized(size);
+                }
+                self.stage.opens(self.id, user, container, name, tty);
+            }
+            Seen::Resized(size) => self.stage.resized(size),
+            Seen::Output(bytes) => self.stage.says(bytes),
             // What is typed shows where its echo does.
-            Seen::Opened { window: None, .. } | Seen::Input(_) => {}
+            Seen::Input(_) => {}
             // How is told when it is.
             Seen::Ended { .. } => return Wanted::Nothing,
         }
@@ -243,24 +264,9 @@ impl Gateway {
     /// Somebody has said what he wants; others may watch it once it is open.
     pub(super) fn prepare_stage(&mut self, key: Key, target: &Target) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let (number, Some(dossier)) = (entry.session.id().number, &mut entry.dossier) else { return };
-        let stage = self.gallery.prepare(number, target.clone(), (self.line.clone(), key));
-        dossier.observe(Box::new(Onlooker(stage)));
-    }
-
-    /// A session is open: it can be watched from now on.
-    pub(super) fn open_to_watchers(&mut self, key: Key, container: &str, name: Option<&str>, tty: bool) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let id = entry.session.id();
-        let Some(stage) = lock(&self.gallery.stages).get(&id.number).cloned() else { return };
-        let target = match (&stage.target, name) {
-            // What was asked for may be the beginning of an id.
-            (Target::Container(_), Some(name)) => Target::Container(name.to_owned()),
-            (Target::Container(_) | Target::App { .. }, _) => stage.target.clone(),
-        };
-        let (user, container) = (entry.session.user().to_owned(), container.to_owned());
-        // It is opened once.
-        let _ = stage.subject.set(Subject { id, user, target, container, tty });
+        let (id, Some(dossier)) = (entry.session.id(), &mut entry.dossier) else { return };
+        let stage = self.gallery.prepare(id.number, target.clone(), (self.line.clone(), key));
+        dossier.observe(Box::new(Onlooker { id, stage }));
     }
 
     /// A watcher is let in, and sits down.

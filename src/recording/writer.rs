@@ -380,7 +380,10 @@ mod tests {
             let about = About { session, title: "ada in shop/web".to_owned(), command: None, must };
             let mut tape = self.recorder.tape(about, self.waker.clone());
             assert_eq!(tape.see(0, Seen::Output(b"early")), Wanted::More);
-            tape.see(1000, Seen::Opened { window: Some(WINDOW), container: "c", engine: "e" });
+            let (user, container, engine) = ("ada", "c", "e");
+            let opened =
+                Seen::Opened { window: Some(WINDOW), user, tty: true, container, name: None, engine };
+            tape.see(1000, opened);
             tape
         }
 

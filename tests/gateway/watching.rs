@@ -293,6 +293,16 @@ fn entry_watch_shows_it_and_exits_as_the_session_does() {
 }
 
 #[test]
+fn who_hears_that_a_session_is_open_can_have_it_watched_at_once() {
+    let house = House::new(Watching::Silent, "watch = [\"container:web\"]");
+    for _ in 0..100 {
+        let (_ada, session) =
+            Client::enter(house.gateway.address, with_token(ADA, hello_tty(&["sh"]))).opened_as();
+        house.watch(OPS, &session).opened();
+    }
+}
+
+#[test]
 fn a_page_that_watches_is_given_no_more_than_it_has_drawn() {
     let house = House::new(Watching::Told, "watch = [\"container:web\"]");
     let (mut ada, session) = house.ada();
