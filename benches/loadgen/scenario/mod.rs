@@ -332,8 +332,8 @@ impl<'a> Field<'a> {
     pub(crate) fn after(&mut self, seconds: f64) -> io::Result<()> {
         self.phase("everybody has gone");
         // Clients are gone before what they leave behind is: of many at once, for a while.
-        let patience = self.driver.now() + whole(PATIENCE_SECONDS) * SECOND;
-        while self.driver.now() < patience && (self.descriptors_left()? > 0.0 || self.execs_left()? > 0.0) {
+        let until = self.driver.now() + whole(PATIENCE_SECONDS) * SECOND;
+        while self.driver.now() < until && (self.descriptors_left()? > 0.0 || self.execs_left()? > 0.0) {
             self.rest(0.1)?;
         }
         // Memory is given back a little later.
@@ -356,7 +356,10 @@ impl<'a> Field<'a> {
 
     /// Those of sessions beyond what there was at the beginning; none where they cannot be watched.
     fn descriptors_left(&self) -> io::Result<f64> {
-        if self.watches() { Ok(self.session_descriptors()? - self.base_descriptors) } else { Ok(0.0) }
+        if !self.watches() {
+            return Ok(0.0);
+        }
+        Ok(self.session_descriptors()? - self.base_descriptors)
     }
 
     /// Processes in containers beyond those of the beginning; none where a peer's clients speak to them without an exec.
